@@ -1,0 +1,1 @@
+"""The five services; each is one folder, one process, the same file names."""

@@ -1,0 +1,1 @@
+"""Wire shapes and plumbing that knows no marketing."""
