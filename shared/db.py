@@ -1,0 +1,213 @@
+"""One database, SQLite or PostgreSQL: transactions that write, snapshots that read, and the bulk statements every service uses."""
+
+import asyncio
+import json
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, bindparam, event, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from shared.errors import Outage
+
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "busy_timeout=15000",
+    "foreign_keys=ON",
+    "wal_autocheckpoint=4000",
+    "temp_store=MEMORY",
+    "cache_size=-32000",
+)
+"""SQLite's set-up: every commit is on the disk before it is acknowledged, and a checkpoint stays short."""
+
+
+class Turn:
+    """A fair lock that coroutines of several event loops share: SQLite has one writer, and each gets it in the order of asking."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._taken = False
+        self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        with self._guard:
+            if not self._taken:
+                self._taken = True
+                return
+            mine: asyncio.Future[None] = loop.create_future()
+            self._waiting.append((loop, mine))
+        try:
+            await mine
+        except asyncio.CancelledError:
+            self._give_up(loop, mine)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pass_on()
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop, mine: asyncio.Future[None]) -> None:
+        with self._guard:
+            waiting = (loop, mine) in self._waiting
+            if waiting:
+                self._waiting.remove((loop, mine))
+        if not waiting:
+            self._pass_on()  # the turn was already ours, or on its way to us
+
+    def _pass_on(self) -> None:
+        with self._guard:
+            while self._waiting:
+                loop, future = self._waiting.popleft()
+                if loop.is_closed():
+                    continue
+                loop.call_soon_threadsafe(_wake, future)
+                return
+            self._taken = False
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class Database:
+    """Transactions and snapshots on one database, usable from any event loop; each loop has connections of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._on_sqlite = url.startswith("sqlite")
+        self._turn = Turn()
+        self._engines: dict[tuple[asyncio.AbstractEventLoop, str], AsyncEngine] = {}
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """One writing transaction; commits at the end, rolls back on an error.
+
+        Raises Outage where the database does not answer, is full, or asks for another try.
+        """
+        if not self._on_sqlite:
+            async with translated(), self._engine("write").begin() as connection:
+                yield connection
+            return
+        async with self._turn, translated(), self._engine("write").begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """One snapshot to read from; never waits for a writer. Raises Outage as `transaction` does."""
+        async with translated(), self._engine("read").begin() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Close the connections that belong to the running loop."""
+        loop = asyncio.get_running_loop()
+        for key in [key for key in self._engines if key[0] is loop]:
+            await self._engines.pop(key).dispose()
+
+    def _engine(self, use: str) -> AsyncEngine:
+        key = (asyncio.get_running_loop(), use)
+        if key not in self._engines:
+            self._engines[key] = _sqlite_engine(self.url, use) if self._on_sqlite else create_async_engine(self.url, pool_pre_ping=True)
+        return self._engines[key]
+
+
+def _sqlite_engine(url: str, use: str) -> AsyncEngine:
+    size = 1 if use == "write" else 4
+    engine = create_async_engine(url, pool_size=size, max_overflow=0, connect_args={"isolation_level": None, "cached_statements": 512})
+    begin = "BEGIN IMMEDIATE" if use == "write" else "BEGIN"
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _set_up(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        for pragma in PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+RETRIED = ("40001", "40P01")
+"""PostgreSQL's serialization failure and deadlock: the same transaction may succeed when run again."""
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """The one place where the driver's errors become ours: what another try may mend is an Outage; the rest is a bug or bad input."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, ConnectionError) as error:
+        raise Outage(f"the database does not answer: {error.__cause__ or error}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in RETRIED:
+            raise Outage(f"the database asks for another try: {error.orig}") from error
+        raise
+
+
+class _Members(FunctionElement[Any]):
+    """The elements of one JSON array parameter, as a set of rows."""
+
+    inherit_cache = True
+    name = "members"
+
+
+@compiles(_Members, "sqlite")
+def _members_on_sqlite(element: _Members, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(SELECT value FROM json_each({compiler.process(element.clauses, **options)}))"
+
+
+@compiles(_Members, "postgresql")
+def _members_on_postgresql(element: _Members, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(SELECT jsonb_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS jsonb)))"
+
+
+def among(column: Any, values: Iterable[str]) -> ColumnElement[bool]:
+    """`column` is one of `values` (texts): one bound parameter however many there are."""
+    found: ColumnElement[bool] = column.op("IN", is_comparison=True)(_Members(bindparam(None, json.dumps(list(values)))))
+    return found
+
+
+async def insert_new(connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]], key: str) -> set[Any]:
+    """Insert the rows whose `key` is not there yet and answer which keys were new; a repeat changes nothing."""
+    if not rows:
+        return set()
+    column = table.c[key]
+    wanted = {row[key]: row for row in rows}
+    known = set((await connection.execute(select(column).where(among(column, wanted)))).scalars())
+    new = [row for value, row in wanted.items() if value not in known]
+    if new:
+        await connection.execute(_insert(connection, table, tuple(new[0]), (key,), update=False), new)
+    return set(wanted) - known
+
+
+async def upsert(connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> None:
+    """Insert the rows; where `keys` are there already, set all other given columns. All rows carry the same columns."""
+    if rows:
+        await connection.execute(_insert(connection, table, tuple(rows[0]), tuple(keys), update=True), rows)
+
+
+def _insert(connection: AsyncConnection, table: Table, columns: tuple[str, ...], keys: tuple[str, ...], *, update: bool) -> Any:
+    return _insert_statement(connection.dialect.name, table, columns, keys, update)
+
+
+@lru_cache(maxsize=256)
+def _insert_statement(dialect: str, table: Table, columns: tuple[str, ...], keys: tuple[str, ...], update: bool) -> Any:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(table).values({column: bindparam(column) for column in columns})
+    rest = {column: statement.excluded[column] for column in columns if column not in keys}
+    if update and rest:
+        return statement.on_conflict_do_update(index_elements=list(keys), set_=rest)
+    return statement.on_conflict_do_nothing(index_elements=list(keys))

@@ -1,0 +1,104 @@
+"""The HTTP face every service shares: health, metrics, errors as `{"code", "message"}`, and who may do what."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import text
+from starlette.exceptions import HTTPException
+
+from shared.errors import Outage
+from shared.keys import Key, Role
+from shared.service import Ports
+
+Check = Callable[[], Awaitable[None]]
+"""Returns when a server we need answers; raises Outage when it does not."""
+
+
+class Problem(Exception):
+    """An answer that says no: a status, a short stable code, and a text that names the remedy."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+def service_app(name: str, ports: Ports, routers: Sequence[APIRouter], checks: Sequence[Check] = ()) -> FastAPI:
+    """A service's application: its own routers, `/healthz`, `/readyz`, `/metrics`, and one shape for every error."""
+    app = FastAPI(title=f"Dripline {name}", openapi_url="/openapi.json", docs_url=None, redoc_url=None)
+    app.state.ports = ports
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(Outage, _on_outage)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.include_router(_health(ports, checks))
+    for router in routers:
+        app.include_router(router)
+    return app
+
+
+def allow(*roles: Role) -> Any:
+    """A dependency that lets secret keys of these roles in (admin always) and answers with the key."""
+
+    def key_of(request: Request) -> Key:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        key = request.app.state.ports.keys.find(token.strip()) if scheme.lower() == "bearer" else None
+        if key is None or key.kind != "secret":
+            raise Problem(401, "unauthorized", "send `Authorization: Bearer sk_…`; `dripline keys create` makes a key")
+        if key.role != "admin" and key.role not in roles:
+            raise Problem(403, "forbidden", f"a key of role {key.role} may not do this; it takes {' or '.join(('admin', *roles))}")
+        return key
+
+    return Depends(key_of)
+
+
+def _health(ports: Ports, checks: Sequence[Check]) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    async def readyz() -> dict[str, str]:
+        async with ports.database.reading() as connection:
+            await connection.execute(text("SELECT 1"))
+        for check in checks:
+            await check()
+        return {"status": "ready"}
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"code": code, "message": message}, status, headers)
+
+
+async def _on_problem(_: Request, problem: Exception) -> Response:
+    assert isinstance(problem, Problem)
+    return error(problem.status, problem.code, str(problem))
+
+
+async def _on_outage(_: Request, outage: Exception) -> Response:
+    return error(503, "unavailable", str(outage), {"Retry-After": "5"})
+
+
+async def _on_http_exception(request: Request, found: Exception) -> Response:
+    assert isinstance(found, HTTPException)
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    detail = f"nothing answers {request.method} {request.url.path}" if found.status_code in codes else str(found.detail)
+    return error(found.status_code, codes.get(found.status_code, "error"), detail)
+
+
+async def _on_validation_error(_: Request, invalid: Exception) -> Response:
+    assert isinstance(invalid, RequestValidationError)
+    places = [f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in invalid.errors()]
+    return error(400, "invalid", "; ".join(places))

@@ -1,0 +1,72 @@
+"""The rows every service keeps for itself: positions, outbox, dead letters; and what all of them read: keys and published playbooks."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, text
+from sqlmodel import Field, SQLModel
+
+from shared.instant import Instant
+
+SERIAL = BigInteger().with_variant(Integer(), "sqlite")
+"""A growing integer key; SQLite gives its own row id only to a column spelled INTEGER."""
+
+
+class Position(SQLModel, table=True):
+    """Where a consumer group reads on in one partition; moved by compare-and-set in the transaction that applies a batch."""
+
+    __tablename__ = "shared_position"
+    consumer_group: str = Field(primary_key=True)
+    topic: str = Field(primary_key=True)
+    partition: int = Field(primary_key=True)
+    next_offset: int = Field(sa_type=BigInteger)
+
+
+class OutboxBlob(SQLModel, table=True):
+    """What one transaction wants to append to one topic: its records, framed as one blob."""
+
+    __tablename__ = "shared_outbox"
+    __table_args__ = (Index("ix_shared_outbox_age", "service", "created_at"),)
+    id: int | None = Field(default=None, primary_key=True, sa_type=SERIAL)  # type: ignore[call-overload]
+    service: str
+    topic: str
+    records: bytes = Field(sa_type=LargeBinary)
+    created_at: datetime = Field(sa_type=Instant)
+
+
+class DeadLetterRow(SQLModel, table=True):
+    """A record that could not be handled, with its reason; it waits to be replayed."""
+
+    __tablename__ = "shared_dead_letter"
+    __table_args__ = (Index("ix_shared_dead_letter_newest", "service", "at"),)
+    id: str = Field(primary_key=True)
+    service: str
+    topic: str
+    key: str
+    code: str
+    message: str
+    payload: bytes = Field(sa_type=LargeBinary)
+    at: datetime = Field(sa_type=Instant)
+    replayed_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class KeyRow(SQLModel, table=True):
+    """A write key or a secret key; only its SHA-256 is kept."""
+
+    __tablename__ = "shared_key"
+    id: str = Field(primary_key=True)
+    kind: str
+    role: str | None = None
+    name: str
+    token_sha256: str = Field(unique=True)
+    created_at: datetime = Field(sa_type=Instant)
+    revoked_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class PlaybookRow(SQLModel, table=True):
+    """A published playbook, whole. The one published last is in force; `version` is the hash of its content."""
+
+    __tablename__ = "shared_playbook"
+    __table_args__ = (Index("ix_shared_playbook_newest", text("published_at DESC")),)
+    version: str = Field(primary_key=True)
+    files: bytes = Field(sa_type=LargeBinary)
+    published_at: datetime = Field(sa_type=Instant)

@@ -1,0 +1,37 @@
+"""What Dripline says about itself: structured logs without addresses or bodies, and one list of metrics."""
+
+import logging
+import sys
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+EVENTS_ACCEPTED = Counter("dripline_events_accepted_total", "Events answered with 200.")
+EVENTS_REJECTED = Counter("dripline_events_rejected_total", "Events set aside by ingest.", ["code"])
+RECORDS_HANDLED = Counter("dripline_records_handled_total", "Records handled, by service and topic.", ["service", "topic"])
+DEAD_LETTERS = Counter("dripline_dead_letters_total", "Records set aside.", ["service", "code"])
+OUTAGES = Counter("dripline_outages_total", "Times a service held and tried again.", ["service"])
+BATCH_SECONDS = Histogram("dripline_batch_seconds", "Time to handle one batch in one transaction.", ["service", "topic"])
+LAG_SECONDS = Gauge("dripline_lag_seconds", "Age of the oldest record not yet handled.", ["service", "topic"])
+DELIVERIES = Counter("dripline_deliveries_total", "Deliveries by how they ended.", ["kind", "status"])
+WAKE_LATENESS = Histogram("dripline_wake_lateness_seconds", "How late enrollments were woken.")
+
+
+def set_up_logging(log_format: str = "text", level: int = logging.INFO) -> None:
+    """Lines for people on a terminal, or one JSON object a line (`json`); both on stderr."""
+    renderer = structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+log = structlog.get_logger()

@@ -1,0 +1,127 @@
+"""One transaction of one service: its new state, and what it wants to tell the others, committed together.
+
+state + outbox blob + position ──commit──► append to the log ──► the blob is deleted with a later commit.
+A crash after the commit leaves the blob; the sweep publishes it. Readers must bear repeats, and do.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import col
+
+from shared import wire
+from shared.clock import Clock
+from shared.db import Database
+from shared.dead_letters import DeadLetter, save_dead_letters
+from shared.errors import InvalidMessage, Outage
+from shared.log import Log
+from shared.tables import OutboxBlob
+from shared.telemetry import log as logger
+
+STRANDED_AFTER = timedelta(seconds=5)
+"""A blob this old was left by a crash or an outage: any replica of the service publishes it."""
+
+Pairs = list[tuple[str, bytes]]
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+
+
+@dataclass(slots=True)
+class Work:
+    """An open transaction. What is published here leaves only if the transaction commits."""
+
+    service: str
+    conn: AsyncConnection
+    now: datetime
+    outgoing: dict[str, Pairs] = field(default_factory=dict)
+    letters: list[DeadLetter] = field(default_factory=list)
+
+    def publish(self, topic: str, key: str, message: Struct) -> None:
+        """Append `message` to `topic` after the commit; records of one key keep their order within this work."""
+        self.outgoing.setdefault(topic, []).append((key, wire.encode(message)))
+
+    def publish_raw(self, topic: str, key: str, value: bytes) -> None:
+        self.outgoing.setdefault(topic, []).append((key, value))
+
+    def set_aside(self, topic: str, key: str, payload: bytes, *, code: str, message: str) -> None:
+        """Keep a dead letter with this transaction."""
+        self.letters.append(DeadLetter(self.service, topic, key, code, message, payload, self.now))
+
+
+class Outbox:
+    """Opens works for one service and publishes what they leave behind."""
+
+    def __init__(self, service: str, database: Database, log: Log, clock: Clock) -> None:
+        self.service = service
+        self._database = database
+        self._log = log
+        self._clock = clock
+        self._published: deque[int] = deque()  # appended already; their rows go with the next commit
+
+    @asynccontextmanager
+    async def work(self) -> AsyncIterator[Work]:
+        """One transaction; on return its state is committed, and published unless the log is away (then the sweep will)."""
+        done = list(self._published)
+        async with self._database.transaction() as connection:
+            work = Work(self.service, connection, self._clock.now())
+            yield work
+            if work.letters:
+                await save_dead_letters(connection, work.letters)
+            if done:
+                await connection.execute(delete(OutboxBlob).where(col(OutboxBlob.id).in_(done)))
+            blobs = [(await self._store(work, topic, pairs), topic, pairs) for topic, pairs in work.outgoing.items()]
+        for _ in done:
+            self._published.popleft()
+        for blob_id, topic, pairs in blobs:
+            await self._publish(blob_id, topic, pairs)
+
+    async def sweep(self) -> int:
+        """Publish what a crash or an outage left behind; answers how many blobs went out."""
+        if self._published:
+            async with self.work():
+                pass
+        async with self._database.reading() as connection:
+            found = await connection.execute(
+                select(col(OutboxBlob.id), col(OutboxBlob.topic), col(OutboxBlob.records))
+                .where(col(OutboxBlob.service) == self.service, col(OutboxBlob.created_at) <= self._clock.now() - STRANDED_AFTER)
+                .order_by(col(OutboxBlob.id))
+                .limit(100)
+            )
+            stranded = found.all()
+        for blob_id, topic, records in stranded:
+            if blob_id not in self._published:
+                await self._publish(blob_id, topic, _unpack(records))
+        return len(stranded)
+
+    async def _store(self, work: Work, topic: str, pairs: Pairs) -> int:
+        row = {"service": self.service, "topic": topic, "records": _pack(pairs), "created_at": work.now}
+        stored = await work.conn.execute(insert(OutboxBlob).values(row))
+        key: int = stored.inserted_primary_key[0]
+        return key
+
+    async def _publish(self, blob_id: int, topic: str, pairs: Pairs) -> None:
+        try:
+            await self._log.append(topic, pairs)
+        except Outage as outage:
+            logger.warning("outbox.held", service=self.service, topic=topic, records=len(pairs), why=str(outage))
+            return
+        except InvalidMessage:
+            await self._publish_singly(topic, pairs)
+        self._published.append(blob_id)
+
+    async def _publish_singly(self, topic: str, pairs: Sequence[tuple[str, bytes]]) -> None:
+        """The log refused the whole: append one by one and set aside what it refuses."""
+        for key, value in pairs:
+            try:
+                await self._log.append(topic, [(key, value)])
+            except InvalidMessage as refused:
+                async with self._database.transaction() as connection:
+                    letter = DeadLetter(self.service, topic, key, refused.code, str(refused), value, self._clock.now())
+                    await save_dead_letters(connection, [letter])
