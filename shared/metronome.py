@@ -47,7 +47,7 @@ class Metronome:
         except Outage as outage:
             logger.warning("metronome.held", name=self._name, why=str(outage))
             return LONGEST_SLEEP
-        except Exception:  # one bad beat must not stop the clock
+        except Exception:  # noqa: BLE001 - one bad beat must not stop the clock
             logger.exception("metronome.beat_failed", name=self._name)
             return LONGEST_SLEEP
         if due is None:

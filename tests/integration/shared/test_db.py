@@ -1,0 +1,119 @@
+"""The database: one writer at a time over all loops, snapshots that do not wait, and the bulk statements."""
+
+import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+from sqlmodel import Field, SQLModel
+
+from shared.db import Database, among, insert_new, upsert
+from shared.errors import Outage
+from shared.instant import Instant
+
+
+class Tally(SQLModel, table=True):
+    __tablename__ = "test_tally"
+    name: str = Field(primary_key=True)
+    n: int = 0
+    at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+TABLE = Tally.__table__  # type: ignore[attr-defined]
+MOMENT = datetime(2027, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+@pytest.fixture
+async def database(tmp_path: Path):
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.db")
+    async with database.transaction() as connection:
+        await connection.run_sync(TABLE.create)
+    yield database
+    await database.close()
+
+
+async def increment(database: Database, times: int) -> None:
+    for _ in range(times):
+        async with database.transaction() as connection:
+            n = (await connection.execute(select(TABLE.c.n))).scalar_one()
+            await connection.execute(TABLE.update().values(n=n + 1))
+
+
+async def test_increments_from_two_loops_are_never_lost(database: Database):
+    async with database.transaction() as connection:
+        await connection.execute(TABLE.insert(), {"name": "a", "n": 0})
+
+    async def elsewhere() -> None:
+        await asyncio.gather(*(increment(database, 20) for _ in range(3)))
+        await database.close()
+
+    other = threading.Thread(target=lambda: asyncio.run(elsewhere()))
+    other.start()
+    await asyncio.gather(*(increment(database, 20) for _ in range(3)))
+    await asyncio.to_thread(other.join)
+    async with database.reading() as connection:
+        assert (await connection.execute(select(TABLE.c.n))).scalar_one() == 120
+
+
+async def test_a_cancelled_waiter_passes_its_turn_on(database: Database):
+    holding, release = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        async with database.transaction():
+            holding.set()
+            await release.wait()
+
+    async def wait() -> None:
+        async with database.transaction():
+            raise AssertionError("cancelled before its turn")
+
+    holder = asyncio.create_task(hold())
+    await holding.wait()
+    waiter = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    waiter.cancel()
+    release.set()
+    await holder
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    async with asyncio.timeout(5), database.transaction() as connection:
+        await connection.execute(text("SELECT 1"))
+
+
+async def test_insert_new_tells_which_rows_were_new(database: Database):
+    async with database.transaction() as connection:
+        assert await insert_new(connection, TABLE, [{"name": "a", "n": 1}, {"name": "b", "n": 2}], "name") == {"a", "b"}
+        assert await insert_new(connection, TABLE, [{"name": "b", "n": 9}, {"name": "c", "n": 3}], "name") == {"c"}
+        rows = (await connection.execute(select(TABLE.c.name, TABLE.c.n).order_by(TABLE.c.name))).all()
+    assert [tuple(row) for row in rows] == [("a", 1), ("b", 2), ("c", 3)]
+
+
+async def test_upsert_sets_what_is_given_and_moments_read_back_exactly(database: Database):
+    async with database.transaction() as connection:
+        await upsert(connection, TABLE, [{"name": "a", "n": 1, "at": None}], ["name"])
+        await upsert(connection, TABLE, [{"name": "a", "n": 2, "at": MOMENT}, {"name": "b", "n": 5, "at": MOMENT - timedelta(days=1)}], ["name"])
+        found = (await connection.execute(select(TABLE.c.n, TABLE.c.at).where(among(TABLE.c.name, ["a", "it's"])))).all()
+    assert [tuple(row) for row in found] == [(2, MOMENT)]
+
+
+async def test_a_rolled_back_transaction_leaves_nothing(database: Database):
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction() as connection:
+            await connection.execute(TABLE.insert(), {"name": "gone"})
+            raise ZeroDivisionError
+    async with database.reading() as connection:
+        assert (await connection.execute(select(TABLE.c.name))).all() == []
+
+
+async def test_a_full_database_is_an_outage_and_heals(database: Database):
+    async with database.transaction() as connection:
+        pages = (await connection.execute(text("PRAGMA page_count"))).scalar_one()
+        await connection.execute(text(f"PRAGMA max_page_count={pages + 2}"))
+    with pytest.raises(Outage, match="full"):
+        async with database.transaction() as connection:
+            await connection.execute(TABLE.insert(), [{"name": f"{n}" * 500} for n in range(100)])
+    async with database.transaction() as connection:
+        await connection.execute(text("PRAGMA max_page_count=1000000"))
+        await connection.execute(TABLE.insert(), [{"name": f"{n}" * 500} for n in range(100)])
