@@ -1,0 +1,66 @@
+"""How one attempt at one delivery can end: what transports answer, and the ledger writes down."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The relay or the endpoint took it (2xx)."""
+
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Not now (4xx, a timeout, a connection lost before anything could be accepted): the retry schedule goes on.
+
+    `retry_after` is the least to wait.
+    """
+
+    reason: str
+    retry_after: timedelta | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Never: this delivery has failed. `dead_address` says that nobody lives there (5.1.x), so the address is suppressed.
+
+    `ours` says that the relay objects to us or to what we wrote, not to the recipient: an alarm, and never a suppression.
+    """
+
+    reason: str
+    dead_address: bool = False
+    ours: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The relay as a whole does not answer, or does not take us (refused connection, 421, login): all its mail waits.
+
+    It says nothing about this delivery, so it does not count as one of its attempts. `ours` says that only we can mend it.
+    """
+
+    reason: str
+    ours: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """The mail was handed over and no answer came: it may have been accepted. Only mail can end so."""
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The endpoint said 410: it wants nothing more, ever."""
+
+    detail: str = ""
+
+
+Outcome = Delivered | Deferred | Refused | Held | InDoubt | Gone
