@@ -6,6 +6,7 @@ from typing import Any
 
 from shared.clock import Clock
 from shared.db import Database
+from shared.housekeeping import Chore
 from shared.keys import KeyRing
 from shared.log import Log
 from shared.playbooks import Playbooks
@@ -29,8 +30,9 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service, built but not started: its HTTP face, and the loops that do its work."""
+    """One service, built but not started: its HTTP face, the loops that do its work, its chores."""
 
     name: str
     app: Any  # an ASGI application
     loops: Sequence[Loop] = ()
+    chores: Sequence[Chore] = ()

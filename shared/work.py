@@ -5,7 +5,7 @@ A crash after the commit leaves the blob; the sweep publishes it. Readers must b
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from shared import wire
-from shared.clock import Clock
+from shared.clock import Clock, real_now
 from shared.db import Database
 from shared.dead_letters import DeadLetter, save_dead_letters
 from shared.errors import InvalidMessage, Outage
@@ -56,13 +56,17 @@ class Work:
 
 
 class Outbox:
-    """Opens works for one service and publishes what they leave behind."""
+    """Opens works for one service and publishes what they leave behind.
 
-    def __init__(self, service: str, database: Database, log: Log, clock: Clock) -> None:
+    A blob's age is real time (`wall`), whatever the speed of the service's clock: it guards against processes that died.
+    """
+
+    def __init__(self, service: str, database: Database, log: Log, clock: Clock, wall: Callable[[], datetime] = real_now) -> None:
         self.service = service
         self._database = database
         self._log = log
         self._clock = clock
+        self._wall = wall
         self._published: deque[int] = deque()  # appended already; their rows go with the next commit
 
     @asynccontextmanager
@@ -90,7 +94,7 @@ class Outbox:
         async with self._database.reading() as connection:
             found = await connection.execute(
                 select(col(OutboxBlob.id), col(OutboxBlob.topic), col(OutboxBlob.records))
-                .where(col(OutboxBlob.service) == self.service, col(OutboxBlob.created_at) <= self._clock.now() - STRANDED_AFTER)
+                .where(col(OutboxBlob.service) == self.service, col(OutboxBlob.created_at) <= self._wall() - STRANDED_AFTER)
                 .order_by(col(OutboxBlob.id))
                 .limit(100)
             )
@@ -101,7 +105,7 @@ class Outbox:
         return len(stranded)
 
     async def _store(self, work: Work, topic: str, pairs: Pairs) -> int:
-        row = {"service": self.service, "topic": topic, "records": _pack(pairs), "created_at": work.now}
+        row = {"service": self.service, "topic": topic, "records": _pack(pairs), "created_at": self._wall()}
         stored = await work.conn.execute(insert(OutboxBlob).values(row))
         key: int = stored.inserted_primary_key[0]
         return key

@@ -93,7 +93,9 @@ async def test_insert_new_tells_which_rows_were_new(database: Database):
 async def test_upsert_sets_what_is_given_and_moments_read_back_exactly(database: Database):
     async with database.transaction() as connection:
         await upsert(connection, TABLE, [{"name": "a", "n": 1, "at": None}], ["name"])
-        await upsert(connection, TABLE, [{"name": "a", "n": 2, "at": MOMENT}, {"name": "b", "n": 5, "at": MOMENT - timedelta(days=1)}], ["name"])
+        await upsert(
+            connection, TABLE, [{"name": "a", "n": 2, "at": MOMENT}, {"name": "b", "n": 5, "at": MOMENT - timedelta(days=1)}], ["name"]
+        )
         found = (await connection.execute(select(TABLE.c.n, TABLE.c.at).where(among(TABLE.c.name, ["a", "it's"])))).all()
     assert [tuple(row) for row in found] == [(2, MOMENT)]
 

@@ -1,0 +1,1 @@
+"""The product: the command, and all services in one process."""

@@ -1,0 +1,114 @@
+"""The folder that holds everything one `dripline run` keeps: state, log, keys, mails; used by one process at a time."""
+
+import base64
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from shared.errors import ConfigurationError
+
+LAYOUT = 1
+"""The version of this layout; a folder of a newer one is refused."""
+
+
+class DataFolder:
+    """Paths and small secrets in one folder; files that hold secrets are readable by their owner alone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state = path / "state.db"
+        self.log = path / "log"
+        self.mailbox = path / "mailbox"
+
+    @property
+    def database_url(self) -> str:
+        return f"sqlite+aiosqlite:///{self.state.resolve()}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process. Raises ConfigurationError where another has it, or it cannot be used."""
+        self._make()
+        with (self.path / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigurationError(self._in_use()) from None
+            self._check_layout()
+            yield
+
+    def secret(self, name: str, make: Any = lambda: secrets.token_urlsafe(32)) -> str:
+        """The secret of this name, made once and kept."""
+        path = self.path / name
+        if not path.exists():
+            self.write_private(name, make() + "\n")
+        return path.read_text().strip()
+
+    def secret_key(self) -> bytes:
+        return self.secret("secret").encode()
+
+    def write_key(self) -> str:
+        return self.secret("write_key", lambda: "pk_" + secrets.token_urlsafe(24))
+
+    def api_key(self) -> str:
+        return self.secret("api_key", lambda: "sk_" + secrets.token_urlsafe(24))
+
+    def webhook_secret(self) -> str:
+        return self.secret("webhook_secret", lambda: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
+
+    def console_password(self) -> tuple[str, bool]:
+        """The console's password, and whether it was made just now."""
+        fresh = not (self.path / "console_password").exists()
+        return self.secret("console_password", lambda: secrets.token_urlsafe(9)), fresh
+
+    def write_private(self, name: str, text: str) -> None:
+        """Write a file that only its owner reads, whole or not at all."""
+        draft = self.path / f".{name}.new"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(self.path / name)
+
+    def announce(self, url: str) -> None:
+        """Tell commands on this machine where the running process answers."""
+        self.write_private("run.json", json.dumps({"url": url, "token": self.api_key(), "pid": os.getpid()}))
+
+    def withdraw_announcement(self) -> None:
+        (self.path / "run.json").unlink(missing_ok=True)
+
+    def latest_time(self) -> datetime | None:
+        """How far this folder's clock had come, where it ran at another speed than the wall's."""
+        path = self.path / "clock"
+        return datetime.fromisoformat(path.read_text().strip()) if path.exists() else None
+
+    def save_time(self, now: datetime) -> None:
+        self.write_private("clock", now.isoformat())
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self.path / "lock").touch(mode=0o600)
+        except OSError as error:
+            raise ConfigurationError(f"{self.path}: cannot be written ({error.strerror}); choose another folder with --data") from error
+
+    def _check_layout(self) -> None:
+        path = self.path / "layout"
+        if not path.exists():
+            self.write_private("layout", f"{LAYOUT}\n")
+        found = int(path.read_text())
+        if found > LAYOUT:
+            raise ConfigurationError(
+                f"{self.path}: written by a newer Dripline (layout {found}, this one knows {LAYOUT}); update Dripline, or choose another folder with --data"
+            )
+
+    def _in_use(self) -> str:
+        announced = self.path / "run.json"
+        url = json.loads(announced.read_text())["url"] if announced.exists() else "another process"
+        return f"{self.path}: in use by {url}; stop it, or choose another folder with --data"

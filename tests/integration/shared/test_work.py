@@ -1,0 +1,170 @@
+"""One transaction, its outbox and its position: what a crash at any point leaves behind is made good, and nothing is done twice."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+from sqlmodel import SQLModel
+
+from shared.clock import FakeClock, real_now
+from shared.consumer import Consumer
+from shared.db import Database
+from shared.embedded_log import EmbeddedLog
+from shared.errors import InvalidMessage, Outage
+from shared.keys import KeyRing
+from shared.log import Record
+from shared.playbooks import Playbooks
+from shared.positions import StoredPositions
+from shared.service import Ports
+from shared.signing import Signer
+from shared.tables import DeadLetterRow, OutboxBlob
+from shared.work import Outbox, Work
+
+START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+async def ports(tmp_path: Path):
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.db")
+    async with database.transaction() as connection:
+        await connection.run_sync(SQLModel.metadata.create_all)
+        await connection.execute(text("CREATE TABLE test_seen (n INTEGER)"))
+    clock = FakeClock(START)
+    log = EmbeddedLog(tmp_path / "log", clock)
+    yield Ports(log, database, clock, KeyRing(database, clock), Playbooks(database, clock), Signer(b"s"))
+    await log.close()
+    await database.close()
+
+
+async def seen(ports: Ports) -> list[int]:
+    async with ports.database.reading() as connection:
+        return list((await connection.execute(text("SELECT n FROM test_seen ORDER BY rowid"))).scalars())
+
+
+async def handled(ports: Ports, handle, upto: int) -> None:
+    """Run a consumer until its position stands at `upto`."""
+    reached = asyncio.Event()
+    positions = StoredPositions(ports.database)
+
+    async def watch() -> None:
+        while await positions.position("scoring", "events", 0) != upto:
+            await asyncio.sleep(0.01)
+        reached.set()
+
+    consumer = Consumer("events", ports, Outbox("scoring", ports.database, ports.log, ports.clock), handle)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        running = group.create_task(consumer.run())
+        await watch()
+        running.cancel()
+
+
+async def store(work: Work, records: Sequence[Record]) -> None:
+    for record in records:
+        if record.value == b"poison":
+            raise InvalidMessage("poison", "it cannot be read")
+        await work.conn.execute(text("INSERT INTO test_seen VALUES (:n)"), {"n": int(record.value)})
+
+
+async def test_every_record_is_applied_once_over_restarts(ports: Ports):
+    await ports.log.append("events", [("k", str(n).encode()) for n in range(40)])
+    await handled(ports, store, 40)
+    await ports.log.append("events", [("k", str(n).encode()) for n in range(40, 50)])
+    await handled(ports, store, 50)
+    assert await seen(ports) == list(range(50))
+
+
+async def test_poison_is_set_aside_alone_and_its_neighbours_pass(ports: Ports):
+    await ports.log.append("events", [("k", b"1"), ("k", b"poison"), ("k", b"not a number"), ("k", b"2")])
+    await handled(ports, store, 4)
+    assert await seen(ports) == [1, 2]
+    async with ports.database.reading() as connection:
+        letters = (await connection.execute(select(DeadLetterRow.code, DeadLetterRow.payload).order_by(DeadLetterRow.code))).all()
+    assert [tuple(letter) for letter in letters] == [("bug", b"not a number"), ("poison", b"poison")]
+
+
+async def test_an_outage_holds_and_loses_nothing(ports: Ports):
+    await ports.log.append("events", [("k", b"7")])
+    tries = []
+
+    async def away_twice(work: Work, records: Sequence[Record]) -> None:
+        await store(work, records)
+        tries.append(len(records))
+        if len(tries) < 3:
+            raise Outage("the other side is away")
+
+    await handled(ports, away_twice, 1)
+    assert await seen(ports) == [7]
+    assert len(tries) == 3
+
+
+async def test_a_consumer_whose_position_was_moved_by_another_rolls_back_and_reads_on_from_there(ports: Ports):
+    await ports.log.append("events", [("k", b"1"), ("k", b"2"), ("k", b"3")])
+    moved = asyncio.Event()
+
+    async def another_takes_two() -> None:
+        async with ports.database.transaction() as connection:
+            await connection.execute(text("INSERT INTO shared_position VALUES ('scoring', 'events', 0, 2)"))
+        moved.set()
+
+    others = []
+
+    async def handle(work: Work, records: Sequence[Record]) -> None:
+        await store(work, records)
+        if not moved.is_set():
+            others.append(asyncio.create_task(another_takes_two()))
+            raise Outage("so that another comes first")
+
+    await handled(ports, handle, 3)
+    assert await seen(ports) == [3]
+
+
+class AwayLog:
+    """A log that refuses until told otherwise."""
+
+    def __init__(self, log: EmbeddedLog) -> None:
+        self.log = log
+        self.away = True
+
+    async def append(self, topic: str, records: Sequence[tuple[str, bytes]]) -> None:
+        if self.away:
+            raise Outage("away")
+        await self.log.append(topic, records)
+
+
+async def published(ports: Ports, topic: str) -> list[bytes]:
+    subscription = ports.log.subscribe("test", topic, StoredPositions(ports.database))
+    async with asyncio.timeout(5):
+        batch = await subscription.next(100)
+    await subscription.close()
+    return [record.value for record in batch.records]
+
+
+async def test_what_was_committed_while_the_log_was_away_is_swept_out_later(ports: Ports):
+    log = AwayLog(ports.log)
+    now = real_now()
+    outbox = Outbox("scoring", ports.database, log, ports.clock, wall=lambda: now)
+    async with outbox.work() as work:
+        work.publish_raw("activities", "k", b"kept")
+    log.away = False
+    assert await outbox.sweep() == 0  # its writer may still be at it
+    now += timedelta(seconds=6)
+    assert await outbox.sweep() == 1
+    assert await published(ports, "activities") == [b"kept"]
+    now += timedelta(seconds=6)
+    assert await outbox.sweep() == 0
+    async with ports.database.reading() as connection:
+        assert (await connection.execute(select(OutboxBlob.id))).all() == []
+
+
+async def test_nothing_is_published_from_a_work_that_fails(ports: Ports):
+    outbox = Outbox("scoring", ports.database, ports.log, ports.clock)
+    with pytest.raises(ZeroDivisionError):
+        async with outbox.work() as work:
+            work.publish_raw("activities", "k", b"never")
+            raise ZeroDivisionError
+    async with outbox.work() as work:
+        work.publish_raw("activities", "k", b"only this")
+    assert await published(ports, "activities") == [b"only this"]
