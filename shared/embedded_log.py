@@ -1,0 +1,307 @@
+"""The log of `run`: segment files in the data folder, between all services of one process. See docs/adr/0003.
+
+append ──► queue ──► one writer thread: takes whatever waits, one frame a partition, fdatasync ──► answers, wakes readers
+
+There is no added delay: the commit in flight is what lets the next one gather. Any event loop in any thread may append and subscribe.
+"""
+
+import asyncio
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from zlib import crc32
+
+from shared.clock import Clock
+from shared.errors import ConfigurationError, InvalidMessage, Outage
+from shared.log import Batch, Positions
+from shared.segments import Cursor, Partition, sync_folder
+
+_SEGMENT_BYTES = 64 << 20
+_COMMIT_BYTES = 4 << 20
+_LARGEST_RECORD = 8 << 20
+_UNFINISHED = ".new"
+
+_Loop = asyncio.AbstractEventLoop
+_Future = asyncio.Future[None]
+_Records = Sequence[tuple[str, bytes]]
+
+
+class _Topic:
+    """The partitions of a topic, and who reads it."""
+
+    def __init__(self, partitions: Sequence[Partition]) -> None:
+        self.partitions = partitions
+        self.readers: tuple[EmbeddedSubscription, ...] = ()  # replaced, never changed: the writer may be going through it
+        self._changing = threading.Lock()
+
+    def join(self, reader: "EmbeddedSubscription") -> None:
+        with self._changing:
+            self.readers = (*self.readers, reader)
+
+    def leave(self, reader: "EmbeddedSubscription") -> None:
+        with self._changing:
+            self.readers = tuple(other for other in self.readers if other is not reader)
+
+
+@dataclass(frozen=True, slots=True)
+class _Append:
+    done: _Future
+    topic: _Topic
+    parts: Sequence[tuple[Partition, _Records]]
+    size: int
+
+
+class EmbeddedLog:
+    """Topics under one folder. One process at a time: the data folder's lock sees to that."""
+
+    def __init__(self, folder: Path, clock: Clock, partitions: int = 1, segment_bytes: int = _SEGMENT_BYTES) -> None:
+        """Opens what is there and starts the writer; a topic keeps the number of partitions it was made with.
+
+        Raises ConfigurationError, with file, byte and remedy, where the files are damaged.
+        """
+        self._folder = folder
+        self._clock = clock
+        self._partitions = partitions
+        self._segment_bytes = segment_bytes
+        self._topics: dict[str, _Topic] = {}
+        self._opening = threading.Lock()
+        self._waiting: SimpleQueue[_Append | None] = SimpleQueue()
+        self._closed = False
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for found in sorted(folder.iterdir()):
+                if found.is_dir() and not found.name.endswith(_UNFINISHED):
+                    self._topic(found.name)
+        except OSError as error:
+            raise ConfigurationError(f"{error.filename}: the log cannot be opened: {error.strerror}") from error
+        self._writer = threading.Thread(target=self._write, name="log-writer", daemon=True)
+        self._writer.start()
+
+    async def append(self, topic: str, records: _Records) -> None:
+        """Takes (key, value) records and returns when they are on the disk.
+
+        Raises Outage where it cannot write now, InvalidMessage for a record that it never takes.
+        """
+        if not records:
+            return
+        if self._closed:
+            raise Outage("the log is closed")
+        size = sum(_checked_size(key, value) for key, value in records)
+        place = self._place(topic)
+        done: _Future = asyncio.get_running_loop().create_future()
+        self._waiting.put(_Append(done, place, _split(place.partitions, records), size))
+        await done
+
+    def subscribe(self, group: str, topic: str, positions: Positions) -> "EmbeddedSubscription":
+        return EmbeddedSubscription(group, topic, positions, self._topic(topic))
+
+    async def close(self) -> None:
+        """Ends when every append so far is on the disk."""
+        if self._closed:
+            return
+        self._closed = True
+        self._waiting.put(None)
+        await asyncio.to_thread(self._writer.join)
+        for topic in self._topics.values():
+            for partition in topic.partitions:
+                partition.close()
+
+    async def drop_older_than(self, moment: datetime) -> int:
+        """Deletes the segments whose every record is older than `moment`; says how many.
+
+        What a subscribed group has still to handle stays, however old.
+        """
+        dropped = 0
+        for topic in list(self._topics.values()):
+            for number, partition in enumerate(topic.partitions):
+                floors = [await reader.stored_position(number) for reader in topic.readers]
+                dropped += partition.drop(moment, min(floors, default=partition.end.offset))
+        return dropped
+
+    def _topic(self, name: str) -> _Topic:
+        with self._opening:
+            if name not in self._topics:
+                folders = _partition_folders(self._folder, name, self._partitions)
+                self._topics[name] = _Topic([Partition(folder, self._segment_bytes) for folder in folders])
+            return self._topics[name]
+
+    def _place(self, name: str) -> _Topic:
+        try:
+            return self._topics.get(name) or self._topic(name)
+        except OSError as error:
+            raise Outage(f"cannot make topic {name}: {error.strerror}") from error
+
+    def _write(self) -> None:
+        while not self._closed or not self._waiting.empty():
+            taken = self._take()
+            if taken:
+                self._commit(taken)
+
+    def _take(self) -> list[_Append]:
+        """Whatever waits now, up to a few MiB; waits for the first. Empty when woken to close."""
+        taken: list[_Append] = []
+        size = 0
+        waiting = self._waiting.get()
+        with suppress(Empty):
+            while waiting is not None:
+                taken.append(waiting)
+                size += waiting.size
+                if size >= _COMMIT_BYTES:
+                    break
+                waiting = self._waiting.get_nowait()
+        return taken
+
+    def _commit(self, taken: Sequence[_Append]) -> None:
+        frames: dict[Partition, list[tuple[str, bytes]]] = defaultdict(list)
+        for append in taken:
+            for partition, records in append.parts:
+                frames[partition].extend(records)
+        failed: dict[Partition, Exception] = {}
+        at = self._clock.now()
+        for partition, records in frames.items():
+            try:
+                partition.append(records, at)
+            except Exception as problem:  # noqa: BLE001  the writer outlives whatever happens; who appended is told
+                failed[partition] = problem
+        self._answer(taken, failed)
+
+    def _answer(self, taken: Sequence[_Append], failed: dict[Partition, Exception]) -> None:
+        """Tells those who appended and wakes those who read: one call into each event loop."""
+        answers: dict[_Loop, list[tuple[_Future, Exception | None]]] = defaultdict(list)
+        for append in taken:
+            problem = next((failed[partition] for partition, _ in append.parts if partition in failed), None) if failed else None
+            answers[append.done.get_loop()].append((append.done, problem))
+        for reader in {reader for append in taken for reader in append.topic.readers}:
+            if (waiter := reader.waiter) is not None:
+                answers[waiter.get_loop()].append((waiter, None))
+        for loop, settled in answers.items():
+            with suppress(RuntimeError):  # a loop that has ended waits for nothing
+                loop.call_soon_threadsafe(_settle, settled)
+
+
+class EmbeddedSubscription:
+    """One group's way through the partitions of one topic."""
+
+    def __init__(self, group: str, name: str, positions: Positions, topic: _Topic) -> None:
+        self._group = group
+        self._name = name
+        self._positions = positions
+        self._topic = topic
+        self._cursors: dict[int, Cursor] = {}
+        self._turn = 0
+        self.waiter: _Future | None = None
+        """What a `next` that found nothing waits for; the writer settles it."""
+        topic.join(self)
+
+    async def next(self, limit: int) -> Batch:
+        """The next records of one partition, the partitions in turn; waits until there are some."""
+        for number in range(len(self._topic.partitions)):
+            if number not in self._cursors:
+                await self.rewind(number)
+        while True:
+            waiter: _Future = asyncio.get_running_loop().create_future()
+            self.waiter = waiter  # before looking: what is committed after the look wakes it
+            batch = self._look(limit)
+            if batch is not None:
+                self.waiter = None
+                return batch
+            await waiter
+
+    async def rewind(self, partition: int) -> None:
+        """Goes on from the stored position; raises ConfigurationError where that lies outside the log."""
+        shelf = self._topic.partitions[partition]
+        stored = await self._positions.position(self._group, self._name, partition)
+        offset = shelf.bases[0] if stored is None else stored
+        if not shelf.bases[0] <= offset <= shelf.end.offset:
+            raise ConfigurationError(
+                f"{shelf.folder}: {self._group} has to go on at {offset}, but the log holds {shelf.bases[0]} to {shelf.end.offset}. "
+                "The state database and the log are not of the same moment: restore both from one backup"
+            )
+        if partition in self._cursors:
+            self._cursors[partition].seek(offset)
+        else:
+            self._cursors[partition] = Cursor(shelf, offset)
+
+    def backlog_since(self) -> datetime | None:
+        moments = (self._next_at(number) for number in range(len(self._topic.partitions)))
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    async def close(self) -> None:
+        self._topic.leave(self)
+        for cursor in self._cursors.values():
+            cursor.close()
+        self._cursors.clear()
+        if self.waiter is not None:
+            self.waiter.cancel()
+
+    async def stored_position(self, partition: int) -> int:
+        """The first offset that the group has still to handle."""
+        return await self._positions.position(self._group, self._name, partition) or 0
+
+    def _look(self, limit: int) -> Batch | None:
+        count = len(self._topic.partitions)
+        for number in ((self._turn + step) % count for step in range(count)):
+            cursor = self._cursors[number]
+            position = cursor.offset
+            records = cursor.read(limit)
+            if records:
+                self._turn = number + 1
+                return Batch(self._name, number, position, cursor.offset, records, tuple(range(position, cursor.offset)))
+        return None
+
+    def _next_at(self, partition: int) -> datetime | None:
+        if partition in self._cursors:
+            return self._cursors[partition].next_at()
+        shelf = self._topic.partitions[partition]
+        first = Cursor(shelf, shelf.bases[0])
+        try:
+            return first.next_at()
+        finally:
+            first.close()
+
+
+def _split(partitions: Sequence[Partition], records: _Records) -> Sequence[tuple[Partition, _Records]]:
+    if len(partitions) == 1:
+        return [(partitions[0], records)]
+    parts: dict[Partition, list[tuple[str, bytes]]] = defaultdict(list)
+    for record in records:
+        parts[partitions[crc32(record[0].encode()) % len(partitions)]].append(record)
+    return list(parts.items())
+
+
+def _checked_size(key: str, value: bytes) -> int:
+    if len(value) > _LARGEST_RECORD:
+        raise InvalidMessage("too_large", f"a record of {len(value)} bytes; the log takes at most {_LARGEST_RECORD}")
+    try:
+        return len(key.encode()) + len(value)
+    except UnicodeEncodeError as error:
+        raise InvalidMessage("bad_key", "a record's key is not valid Unicode") from error
+
+
+def _settle(answers: Iterable[tuple[_Future, Exception | None]]) -> None:
+    for done, error in answers:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+
+def _partition_folders(root: Path, topic: str, partitions: int) -> list[Path]:
+    """The folders of a topic's partitions; a new topic appears with all of them at once."""
+    folder = root / topic
+    if not folder.exists():
+        unfinished = root / (topic + _UNFINISHED)
+        for number in range(partitions):
+            (unfinished / str(number)).mkdir(parents=True, exist_ok=True)
+        sync_folder(unfinished)
+        os.rename(unfinished, folder)
+        sync_folder(root)
+    return sorted((found for found in folder.iterdir() if found.is_dir()), key=lambda found: int(found.name))

@@ -1,0 +1,85 @@
+"""The log port: how what one service says reaches the others. Adapters: `EmbeddedLog` (local segment files) and, under `serve`, Kafka.
+
+ingest ──append──► topic ──subscribe(group)──► a service, which keeps its own position in its own database
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry of a topic; `at` is when the log took it."""
+
+    key: str
+    value: bytes
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive records of one partition; handling it moves the stored position from `position` to `next_offset`.
+
+    `position` is where the batch begins: what the group's stored position must be, or where the log begins if it has none.
+    """
+
+    topic: str
+    partition: int
+    position: int
+    next_offset: int
+    records: tuple[Record, ...]
+    offsets: tuple[int, ...]
+
+
+class Positions(Protocol):
+    """Where each group goes on; the state database holds it, so that it moves in the transaction of what it stands for."""
+
+    async def position(self, group: str, topic: str, partition: int) -> int | None:
+        """The offset of the next record to handle; None means from the beginning."""
+        ...
+
+
+class Subscription(Protocol):
+    """One group's way through one topic. Belongs to the event loop that calls it, one call at a time."""
+
+    async def next(self, limit: int) -> Batch:
+        """Waits until something is there and hands out at most `limit` records; each call goes on after the last batch handed out.
+
+        Raises ConfigurationError where the stored position lies outside the log, Outage where the log cannot be read now.
+        """
+        ...
+
+    async def rewind(self, partition: int) -> None:
+        """Reloads the stored position and goes on from there: after a rollback or fencing."""
+        ...
+
+    def backlog_since(self) -> datetime | None:
+        """When the log took the oldest record not yet handed out; None when caught up.
+
+        Before the first `next` it may be too early, never too late.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Ends the subscription; a waiting `next` is cancelled."""
+        ...
+
+
+class Log(Protocol):
+    """Topics of keyed records: in order within a partition, and one key always lies in one partition."""
+
+    async def append(self, topic: str, records: Sequence[tuple[str, bytes]]) -> None:
+        """Takes (key, value) records and returns only when they are durable.
+
+        Raises Outage when that cannot be now (some of them may have been kept: appends are at least once) and InvalidMessage when the
+        log refuses a record for ever.
+        """
+        ...
+
+    def subscribe(self, group: str, topic: str, positions: Positions) -> Subscription: ...
+
+    async def close(self) -> None:
+        """Ends when every append so far is durable; later ones raise Outage."""
+        ...
