@@ -6,7 +6,7 @@ A crash after the commit leaves the blob; the sweep publishes it. Readers must b
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -72,17 +72,19 @@ class Outbox:
     @asynccontextmanager
     async def work(self) -> AsyncIterator[Work]:
         """One transaction; on return its state is committed, and published unless the log is away (then the sweep will)."""
-        done = list(self._published)
-        async with self._database.transaction() as connection:
-            work = Work(self.service, connection, self._clock.now())
-            yield work
-            if work.letters:
-                await save_dead_letters(connection, work.letters)
-            if done:
-                await connection.execute(delete(OutboxBlob).where(col(OutboxBlob.id).in_(done)))
-            blobs = [(await self._store(work, topic, pairs), topic, pairs) for topic, pairs in work.outgoing.items()]
-        for _ in done:
-            self._published.popleft()
+        done = self._take_published()
+        try:
+            async with self._database.transaction() as connection:
+                work = Work(self.service, connection, self._clock.now())
+                yield work
+                if work.letters:
+                    await save_dead_letters(connection, work.letters)
+                if done:
+                    await connection.execute(delete(OutboxBlob).where(col(OutboxBlob.id).in_(done)))
+                blobs = [(await self._store(work, topic, pairs), topic, pairs) for topic, pairs in work.outgoing.items()]
+        except BaseException:
+            self._published.extend(done)  # their rows are still there
+            raise
         for blob_id, topic, pairs in blobs:
             await self._publish(blob_id, topic, pairs)
 
@@ -103,6 +105,14 @@ class Outbox:
             if blob_id not in self._published:
                 await self._publish(blob_id, topic, _unpack(records))
         return len(stranded)
+
+    def _take_published(self) -> list[int]:
+        """Several works may be open at once, on several loops: each blob's row is deleted by one of them."""
+        taken: list[int] = []
+        with suppress(IndexError):
+            while True:
+                taken.append(self._published.popleft())
+        return taken
 
     async def _store(self, work: Work, topic: str, pairs: Pairs) -> int:
         row = {"service": self.service, "topic": topic, "records": _pack(pairs), "created_at": self._wall()}

@@ -168,3 +168,18 @@ async def test_nothing_is_published_from_a_work_that_fails(ports: Ports):
     async with outbox.work() as work:
         work.publish_raw("activities", "k", b"only this")
     assert await published(ports, "activities") == [b"only this"]
+
+
+async def test_works_of_one_outbox_may_be_open_side_by_side(ports: Ports) -> None:
+    outbox = Outbox("scoring", ports.database, ports.log, ports.clock)
+
+    async def publish(number: int) -> None:
+        for _ in range(10):
+            async with outbox.work() as work:
+                work.publish_raw("events", "k", str(number).encode())
+
+    await asyncio.gather(*(publish(number) for number in range(4)))
+    async with outbox.work():
+        pass
+    async with ports.database.reading() as connection:
+        assert (await connection.execute(select(OutboxBlob.__table__))).all() == []
