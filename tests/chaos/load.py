@@ -1,0 +1,91 @@
+"""Load with a ledger of its own: what was answered with 200 must be there once; what was not may be there, once."""
+
+import asyncio
+import random
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+STEPS = ("Ebook Downloaded", "Webinar Attended", "Link Clicked")
+
+
+@dataclass
+class Ledger:
+    """Message ids by what became of them, and the events each user was acknowledged for."""
+
+    accepted: set[str] = field(default_factory=set)
+    sent: set[str] = field(default_factory=set)
+    by_user: dict[str, list[str]] = field(default_factory=dict)
+
+
+class Load:
+    """Posts identifies, single events and batches for ever-new users until stopped; repeats some, retries what failed."""
+
+    def __init__(self, url: str, secret_key: str, seed: int) -> None:
+        self.ledger = Ledger()
+        self._random = random.Random(seed)
+        self._auth = (secret_key, "")
+        self._url = url
+        self._stopped = asyncio.Event()
+        self._users = 0
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    async def run(self, lanes: int = 8) -> None:
+        limits = httpx.Limits(max_connections=lanes)
+        async with httpx.AsyncClient(base_url=self._url, auth=self._auth, trust_env=False, timeout=5, limits=limits) as client:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(lanes):
+                    group.create_task(self._lane(client))
+
+    async def _lane(self, client: httpx.AsyncClient) -> None:
+        while not self._stopped.is_set():
+            user = self._next_user()
+            steps = STEPS[: self._random.randint(1, 3)]
+            events = [self._track(user, name) for name in steps]
+            await self._post(client, "/v1/identify", self._identify(user))
+            if self._random.random() < 0.5:
+                await self._post(client, "/v1/batch", {"batch": [dict(event, type="track") for event in events]}, events)
+            else:
+                for event in events:
+                    await self._post(client, "/v1/track", event)
+            if self._random.random() < 0.2:
+                await self._post(client, "/v1/track", events[0])
+
+    def _next_user(self) -> str:
+        self._users += 1
+        return f"user-{self._users}"
+
+    def _identify(self, user: str) -> dict[str, Any]:
+        traits = {"email": f"{user}@example.com", "name": user, "consent": True}
+        return {"userId": user, "messageId": self._id(), "traits": traits}
+
+    def _track(self, user: str, name: str) -> dict[str, Any]:
+        return {"userId": user, "event": name, "messageId": self._id(), "properties": {"paid": True, "title": "T"}}
+
+    def _id(self) -> str:
+        return str(uuid.UUID(int=self._random.getrandbits(128)))
+
+    async def _post(self, client: httpx.AsyncClient, path: str, body: dict[str, Any], events: list[dict[str, Any]] | None = None) -> None:
+        """Post until it is answered with 200, as every real client does, or the load stops."""
+        posted = events or [body]
+        self.ledger.sent.update(event["messageId"] for event in posted)
+        while not self._stopped.is_set():
+            try:
+                answer = await client.post(path, json=body)
+            except httpx.HTTPError:
+                await asyncio.sleep(0.05)
+                continue
+            if answer.status_code == 200:
+                self._acknowledge(posted)
+                return
+            await asyncio.sleep(0.05)
+
+    def _acknowledge(self, posted: list[dict[str, Any]]) -> None:
+        for event in posted:
+            if event["messageId"] not in self.ledger.accepted and "event" in event:
+                self.ledger.by_user.setdefault(event["userId"], []).append(event["event"])
+            self.ledger.accepted.add(event["messageId"])
