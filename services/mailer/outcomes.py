@@ -15,12 +15,13 @@ class Delivered:
 class Deferred:
     """Not now (4xx, a timeout, a connection lost before anything could be accepted): the retry schedule goes on.
 
-    `retry_after` is the least to wait.
+    `retry_after` is the least to wait. `ours` as in Refused.
     """
 
     reason: str
     retry_after: timedelta | None = None
     detail: str = ""
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +64,11 @@ class Gone:
     detail: str = ""
 
 
-Outcome = Delivered | Deferred | Refused | Held | InDoubt | Gone
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """There is nothing to send yet: the template, an expression in it or the endpoint is missing. A newer playbook may mend it."""
+
+    detail: str
+
+
+Outcome = Delivered | Deferred | Refused | Held | InDoubt | Gone | Unwritten

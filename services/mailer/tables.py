@@ -1,0 +1,136 @@
+"""The mailer's rows: the ledger of deliveries, its view of each lead, and who must not be mailed."""
+
+from datetime import datetime
+
+from sqlalchemy import Index, LargeBinary, Table, text
+from sqlmodel import Field, SQLModel
+
+from shared.instant import Instant
+
+
+class DeliveryRow(SQLModel, table=True):
+    """One message: the whole of what is known about its way out.
+
+    `due_at` is when the ledger must look at it again: a waiting one is due, a claim or a `sending` has outlived its lease. Null where
+    nothing is to be done any more, or not before somebody acts. `claims` counts the times it was taken in hand and fences who took it
+    earlier; `attempts` counts the tries that say something about this delivery, since it was last queued.
+    """
+
+    __tablename__ = "mailer_delivery"
+    __table_args__ = (
+        Index(
+            "ix_mailer_delivery_due",
+            "lane",
+            "rank",
+            "due_at",
+            sqlite_where=text("due_at IS NOT NULL"),
+            postgresql_where=text("due_at IS NOT NULL"),
+        ),
+        Index("ix_mailer_delivery_lead", "lead_id", "queued_at"),
+        Index("ix_mailer_delivery_newest", "queued_at"),
+        Index("ix_mailer_delivery_status", "status", "queued_at"),
+        Index("ix_mailer_delivery_audit", "journey", "step", "status", "reached_at"),
+    )
+    id: str = Field(primary_key=True)
+    kind: str  # email | webhook
+    lane: str  # what it leaves through: `relay`, or `endpoint:NAME`
+    rank: int  # smaller first
+    lead_id: str
+    journey: str
+    version: str
+    step: str
+    template: str
+    status: str
+    reason: str | None = None
+    detail: str | None = None  # in the relay's or the endpoint's own words
+    attempts: int = 0
+    claims: int = 0
+    due_at: datetime | None = Field(default=None, sa_type=Instant)
+    claimed_at: datetime | None = Field(default=None, sa_type=Instant)
+    reached_at: datetime = Field(sa_type=Instant)
+    queued_at: datetime = Field(sa_type=Instant)
+    sent_at: datetime | None = Field(default=None, sa_type=Instant)
+    opened_at: datetime | None = Field(default=None, sa_type=Instant)
+    clicked_at: datetime | None = Field(default=None, sa_type=Instant)
+    opens: int = 0
+    clicks: int = 0
+    address: str | None = None
+    message_id: str | None = None
+    targets: bytes = Field(default=b"[]", sa_type=LargeBinary)  # where the links of the sent mail lead, by index
+    message: bytes = Field(sa_type=LargeBinary)  # the wire.Send, as it came
+    body: bytes | None = Field(default=None, sa_type=LargeBinary)  # of a webhook: the same bytes on every attempt
+
+
+class ReceivedRow(SQLModel, table=True):
+    """How many messages came, by journey and step: counted beside the ledger, so that the audit can find it wrong."""
+
+    __tablename__ = "mailer_received"
+    journey: str = Field(primary_key=True)
+    step: str = Field(primary_key=True)
+    count: int
+
+
+class WithdrawalRow(SQLModel, table=True):
+    """A message taken back; it stays away also when it comes only after its withdrawal."""
+
+    __tablename__ = "mailer_withdrawal"
+    id: str = Field(primary_key=True)
+    reason: str
+    at: datetime = Field(sa_type=Instant)
+
+
+class LeadRow(SQLModel, table=True):
+    """A lead as its newest activity told; one that became part of another stays as a tombstone that names it."""
+
+    __tablename__ = "mailer_lead"
+    id: str = Field(primary_key=True)
+    sequence: int
+    address: str | None = None
+    lead: bytes = Field(sa_type=LargeBinary)
+    merged_into: str | None = None
+
+
+class SuppressionRow(SQLModel, table=True):
+    """An address that must not be mailed: at all, or not with marketing."""
+
+    __tablename__ = "mailer_suppression"
+    address: str = Field(primary_key=True)
+    scope: str = Field(primary_key=True)  # all | marketing
+    reason: str
+    delivery_id: str | None = None
+    at: datetime = Field(sa_type=Instant)
+
+
+class EndpointRow(SQLModel, table=True):
+    """An endpoint that answered 410 Gone; another URL under its name is another endpoint."""
+
+    __tablename__ = "mailer_endpoint"
+    name: str = Field(primary_key=True)
+    url_hash: str = Field(primary_key=True)
+    disabled_at: datetime = Field(sa_type=Instant)
+    reason: str
+
+
+class HandoffRow(SQLModel, table=True):
+    """A hot lead given to sales; it alone judges an answer."""
+
+    __tablename__ = "mailer_handoff"
+    id: str = Field(primary_key=True)
+    delivery_id: str
+    lead_id: str
+    status: str  # open | accepted | rejected | expired
+    opened_at: datetime = Field(sa_type=Instant)
+
+
+def _table(row: type[SQLModel]) -> Table:
+    table: Table = row.__table__  # type: ignore[attr-defined]
+    return table
+
+
+DELIVERIES = _table(DeliveryRow)
+RECEIVED = _table(ReceivedRow)
+WITHDRAWALS = _table(WithdrawalRow)
+LEADS = _table(LeadRow)
+SUPPRESSIONS = _table(SuppressionRow)
+ENDPOINTS = _table(EndpointRow)
+HANDOFFS = _table(HandoffRow)
