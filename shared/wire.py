@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
+import msgspec.structs
 from msgspec import Struct
 
 EVENTS = "events"
@@ -209,10 +210,14 @@ class Rejected(Struct, frozen=True, omit_defaults=True, kw_only=True):
     payload: str  # the event's own JSON text
     source: str
     received_at: datetime
+    type: str = ""  # what the path said it was; empty in a batch, where the event says it
+    trusted: bool = False
+    historical: bool = False
     v: int = 1
 
 
 encode = msgspec.json.Encoder().encode
+replace = msgspec.structs.replace
 decode_event = msgspec.json.Decoder(Event).decode
 decode_activity = msgspec.json.Decoder(Activity).decode
 decode_message = msgspec.json.Decoder(Message).decode
