@@ -203,7 +203,7 @@ remainder = _arithmetic(operator.mod)
 
 def negative(value: Any) -> Any:
     """Minus a number or a duration."""
-    return subtract(0, value) if value.__class__ in _NUMBERS else -value if value.__class__ is timedelta else None
+    return subtract(timedelta(0) if value.__class__ is timedelta else 0, value)
 
 
 def lower(text: Any) -> str | None:

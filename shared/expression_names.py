@@ -89,11 +89,12 @@ def unknown_part(owner: str, name: str, known: Known) -> str:
     """What to say of a part that something known does not have."""
     if not known.parts:
         return f"`{owner}` is a plain value, it has no `{name}`"
-    near = get_close_matches(name, known.parts, n=1)
-    deeper = [f"{owner}.{part}.{name}" for part, has in known.parts.items() if has is OPEN]
-    remedy = f", did you mean `{owner}.{near[0]}`?" if near else f"; it has {_listed(known.parts)}"
-    hint = f" (or `{deeper[0]}`)" if deeper and not near else ""
-    return f"`{owner}` has no `{name}`{remedy}{hint}"
+    homes = [f"{owner}.{part}.{name}" for part, has in known.parts.items() if name in has.parts]
+    near = homes or [f"{owner}.{part}" for part in get_close_matches(name, known.parts, n=1, cutoff=0.7)]
+    if near:
+        return f"`{owner}` has no `{name}` here, did you mean `{near[0]}`?"
+    own = [f"`{owner}.{part}.{name}` or " for part in ("traits", "properties") if part in known.parts]
+    return f"`{owner}` has no `{name}` here: write {''.join(own)}one of {_listed(known.parts)}"
 
 
 def not_a_value(text: str, known: Known) -> str:

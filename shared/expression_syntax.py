@@ -10,6 +10,7 @@ from shared.errors import ConfigurationError
 MAX_SOURCE = 2000
 MAX_DEPTH = 40
 _STRING = re.compile(r"('''|\"\"\")(?:[^\\]|\\.)*?\1|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_COMMENT = re.compile(r"[^'\"#]*#")
 _RESERVED = "|".join(keyword.kwlist)
 _MISREADINGS = [
     (
@@ -17,6 +18,7 @@ _MISREADINGS = [
         "`{name}` cannot follow a dot: write {path}['{name}']",
     ),
     (re.compile(r"===|!=="), "`{}` is not known here: write `==` or `!=`"),
+    (re.compile(r":="), "nothing can be assigned here: write `==` to compare"),
     (re.compile(r"(?<![=!<>:])=(?![=<>])"), "`=` does not compare: write `==`"),
     (re.compile(r"=[<>]"), "`{}` is not known here: write `<=` or `>=`"),
     (re.compile(r"&&"), "`&&` is not known here: write `and`"),
@@ -50,8 +52,17 @@ class Tree:
         self._check_depth()
 
     def offset(self, node: ast.expr) -> int:
-        """Where a node begins, in characters."""
-        return self._skipped + len(self._source[self._skipped :].encode(errors="replace")[: node.col_offset].decode(errors="replace"))
+        """Where a node begins, in characters; for `owner.part` and `owner['part']` where the part does."""
+        match node:
+            case ast.Attribute(value=owner, attr=name, end_col_offset=int(end)):
+                return max(self._characters(end) - len(name), self.offset(owner))
+            case ast.Subscript(slice=index):
+                return self._characters(index.col_offset)
+        return self._characters(node.col_offset)
+
+    def _characters(self, column: int) -> int:
+        """A column of the tree, which counts bytes, as an offset into the source."""
+        return self._skipped + len(self._source[self._skipped :].encode()[:column].decode(errors="ignore"))
 
     def text(self, node: ast.expr) -> str:
         """A node as it stands in the source."""
@@ -65,8 +76,8 @@ class Tree:
         source = self._source[self._skipped :]
         if not source:
             raise ExpressionError("the expression is empty")
-        if "#" in _outside_texts(self._source):
-            raise ExpressionError("`#` is not known here: remove the comment", _outside_texts(self._source).index("#"))
+        if comment := _COMMENT.match(_outside_texts(self._source)):
+            raise ExpressionError("`#` is not known here: remove the comment", comment.end() - 1)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -171,6 +171,8 @@ class _Translation:
                 return ast.UnaryOp(op, self.value(operand))
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return _call("negative", self.value(operand))
+            case ast.BinOp(op=ast.Mod() | ast.Mult(), left=ast.Constant(value=str())):
+                raise self.error(node, "`%` and `*` are for numbers: put text together with `+`")
             case ast.BinOp() if type(node.op) in _ARITHMETIC:
                 return _call(_ARITHMETIC[type(node.op)], self.value(node.left), self.value(node.right))
             case ast.Compare():
@@ -283,7 +285,7 @@ class _Translation:
             raise self.error(node, f"there is no function `{name}`{method}")
         function, least, most = _FUNCTIONS[name]
         if not least <= len(node.args) <= most:
-            raise self.error(node, f"`{name}` takes {least if least == most else f'{least} to {most}'} values, here are {len(node.args)}")
+            raise self.error(node, f"`{name}` takes {_values(least, most)}, here: {len(node.args)}")
         arguments = [self.value(argument) for argument in node.args]
         return _call(function, *arguments, *([self._now(node, name)] if name in _OF_TIME else []))
 
@@ -294,7 +296,7 @@ class _Translation:
             raise self.error(node, f"there is no method `{name}`{function}")
         function, count = _METHODS[name]
         if len(node.args) != count:
-            raise self.error(node, f"`{name}` takes {count} value{'' if count == 1 else 's'} in its brackets, here are {len(node.args)}")
+            raise self.error(node, f"`{name}` takes {_values(count, count)} in its brackets, here: {len(node.args)}")
         if name == "count_within":
             return self._count_within(node, method.value)
         return _call(function, self.value(method.value), *(self.value(argument) for argument in node.args))
@@ -325,6 +327,11 @@ class _Translation:
 
 def _is_plain_text(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str) and not functions.converts(node.value)
+
+
+def _values(least: int, most: int) -> str:
+    counts = f"{least or 'nothing'}" if least == most else f"{least} to {most}"
+    return counts if not most else f"{counts} value{'' if most == 1 else 's'}"
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:

@@ -58,10 +58,13 @@ class _Found:
 def explain(error: ValidationError, document: Document, model: type[BaseModel], path: Path) -> list[Trouble]:
     """A trouble for each thing that does not fit, in the file's order."""
     found = [_laid_along(details, document.at(path)) for details in error.errors(include_url=False)]
-    grouped: dict[Path, list[_Found]] = {}
-    for one in _likely(found):
-        grouped.setdefault((*path, *one.path), []).append(one)
     speller = _Speller(model)
+    likely = list(_likely(found))
+    misspelt = {(one.path[:-1], speller.meant(one)) for one in likely if one.details["type"] == "extra_forbidden"}
+    grouped: dict[Path, list[_Found]] = {}
+    for one in likely:
+        if one.details["type"] != "missing" or (one.path, one.details["loc"][-1]) not in misspelt:
+            grouped.setdefault((*path, *one.path), []).append(one)
     troubles = [
         document.trouble(place, message, of_key=group[0].details["type"] == "extra_forbidden")
         for place, group in grouped.items()
@@ -72,8 +75,13 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel], 
 
 def suggestion(word: object, known: Iterable[str]) -> str:
     """`, did you mean …?` for a word that is almost a known one; else nothing."""
-    close = get_close_matches(str(word), list(known), n=1, cutoff=0.6)
-    return f", did you mean `{close[0]}`?" if close else ""
+    near = nearest(word, known)
+    return f", did you mean `{near}`?" if near else ""
+
+
+def nearest(word: object, known: Iterable[str]) -> str:
+    """The known word that a word almost is; else nothing."""
+    return next(iter(get_close_matches(str(word), list(known), n=1)), "")
 
 
 def named(names: Iterable[str]) -> str:
@@ -191,9 +199,13 @@ class _Speller:
 
     def unknown_key(self, one: _Found) -> str:
         """What to say of a key that is not known there."""
-        key, known = one.details["loc"][-1], self._keys(one)
-        remedy = suggestion(key, known) or (f"; here one can write {named(known)}" if known else "")
-        return f"unknown key `{key}`{remedy}"
+        known, meant = self._keys(one), self.meant(one)
+        remedy = f", did you mean `{meant}`?" if meant else f"; here one can write {named(known)}"
+        return f"unknown key `{one.details['loc'][-1]}`{remedy if known else ''}"
+
+    def meant(self, one: _Found) -> str:
+        """The known key that an unknown one almost is; else nothing."""
+        return nearest(one.details["loc"][-1], self._keys(one))
 
     def _keys(self, one: _Found) -> list[str]:
         kinds: list[Any] = [self._model]
