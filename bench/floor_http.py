@@ -15,9 +15,9 @@ from starlette.routing import Route
 class Call(Struct):
     type: str = "track"
     event: str = ""
-    messageId: str = ""  # noqa: N815 - Segment's name
-    anonymousId: str | None = None  # noqa: N815
-    userId: str | None = None  # noqa: N815
+    messageId: str = ""
+    anonymousId: str | None = None
+    userId: str | None = None
     timestamp: str = ""
     properties: dict[str, Any] = {}
     context: dict[str, Any] = {}
@@ -25,7 +25,7 @@ class Call(Struct):
 
 class Calls(Struct):
     batch: list[Call]
-    sentAt: str = ""  # noqa: N815
+    sentAt: str = ""
 
 
 one = msgspec.json.Decoder(Call).decode

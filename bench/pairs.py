@@ -26,7 +26,9 @@ class Row:
         return f"{self.name:<46}{self.ours:>12,.0f}{self.floor:>12,.0f} {self.unit:<10}{self.ratio:>6.2f} ({self.low:.2f}-{self.high:.2f}){verdict}"
 
 
-def paired(name: str, ours: Callable[[], float], floor: Callable[[], float], unit: str, target: float | None = None, pairs: int = PAIRS) -> Row:
+def paired(
+    name: str, ours: Callable[[], float], floor: Callable[[], float], unit: str, target: float | None = None, pairs: int = PAIRS
+) -> Row:
     """Measure both in turn; higher is better."""
     ours()
     floor()
@@ -58,4 +60,6 @@ class Figure:
     def __str__(self) -> str:
         met = self.value >= self.limit if self.at_least else self.value <= self.limit
         sign = ">=" if self.at_least else "<="
-        return f"{self.name:<46}{self.value:>12,.1f} {self.unit:<22}target {sign} {self.limit:,.0f} {'met' if met else 'MISSED'}  {self.note}"
+        return (
+            f"{self.name:<46}{self.value:>12,.1f} {self.unit:<22}target {sign} {self.limit:,.0f} {'met' if met else 'MISSED'}  {self.note}"
+        )

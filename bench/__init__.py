@@ -1,0 +1,1 @@
+"""Every figure the README quotes, with its peer or its floor beside it in the same run."""
