@@ -43,14 +43,15 @@ class Address:
         return f"{phrase(self.name)}{fold}<{self.bare}>" if self.name else self.bare
 
 
-def parse_address(text: str, name: str = "") -> Address:
-    """Read `ana@example.com` or `"Ana" <ana@example.com>`; ValueError says what is wrong.
-
-    RFC 5322's addr-spec without comments, quoted local parts and address literals.
-    """
+def parse_address(text: str) -> Address:
+    """Read `ana@example.com` or `"Ana" <ana@example.com>`; ValueError says what is wrong."""
     found = _NAMED.fullmatch(text.strip())
-    written = found["address"].strip() if found else text.strip()
-    name = found["name"].strip().strip('"') if found else name
+    return bare_address(found["address"], found["name"].strip().strip('"')) if found else bare_address(text)
+
+
+def bare_address(text: str, name: str = "") -> Address:
+    """Read `ana@example.com`, RFC 5322's addr-spec without comments, quoted local parts and address literals. ValueError."""
+    written = text.strip()
     local, _, domain = written.rpartition("@")
     if not _LOCAL.fullmatch(local) or len(local.encode()) > LONGEST_LOCAL_PART or any(not letter.isprintable() for letter in local):
         raise ValueError(f"`{_shown(written)}` is not a mail address: write name@domain")

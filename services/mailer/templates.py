@@ -38,6 +38,7 @@ class Program:
     def __init__(self, environment: Sandbox, source: str, file: str, line: int = 1) -> None:
         """Compile what begins on this line of the file. Raises PlaybookError with every flaw in it."""
         self.file = file
+        self._line = line
         self._source = "\n" * (line - 1) + source
         try:
             tree, flaws = fenced(environment, self._source)
@@ -59,19 +60,22 @@ class Program:
                 if size > LARGEST_OUTPUT:
                     raise TemplateError(f"it writes more than {LARGEST_OUTPUT // 1024} KiB")
         except _BROKEN as error:
-            raise self._problem(error) from error
+            raise self._at_line(error) from error
         return "".join(pieces).strip()
 
-    def _problem(self, error: Exception) -> TemplateProblem:
-        line = _line(error.__traceback__)
-        lines = self._source.splitlines()
-        quoted = f" in: {lines[line - 1].strip()[:120]}" if 0 < line <= len(lines) else ""
-        remedy = " (where it may be missing write `{{ … | default('…') }}`)" if "is missing" in str(error) else ""
+    def problem(self, message: str, line: int | None = None) -> TemplateProblem:
+        """What is wrong, with the place: by default where this piece begins."""
         name = self.file.removeprefix(FOLDER).partition(".")[0]
-        return TemplateProblem(name, f"{self.file}:{line}: {error}{quoted}{remedy}")
+        return TemplateProblem(name, f"{self.file}:{line or self._line}: {message}")
+
+    def _at_line(self, error: Exception) -> TemplateProblem:
+        line = _line_of(error.__traceback__) or self._line
+        quoted = self._source.split("\n")[line - 1].strip()[:120]
+        remedy = " (where it may be missing write `{{ … | default('…') }}`)" if "is missing" in str(error) else ""
+        return self.problem(f"{error} in: {quoted}{remedy}", line)
 
 
-def _line(trace: TracebackType | None) -> int:
+def _line_of(trace: TracebackType | None) -> int:
     """The template's own line of the innermost frame that Jinja2 compiled."""
     line = 0
     while trace is not None:

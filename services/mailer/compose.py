@@ -1,0 +1,157 @@
+"""Writes one mail: a template, a lead and what was decided about him become the bytes that go over SMTP. Pure.
+
+template ──render──► page ──frame, inline styles──► parsed page ──► text part
+                                                        └──links through /c/, open pixel──► html part ──► MIME bytes
+"""
+
+import base64
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from services.mailer import mime, page
+from services.mailer.links import Links
+from services.mailer.loader import MailerPlaybook
+from services.mailer.sandbox import ZONE
+from services.mailer.templates import TemplateProblem, Variant
+from services.mailer.textpart import text_of
+from shared import wire
+from shared.errors import DriplineError
+from shared.signing import Signer
+
+LONGEST_SUBJECT = 250
+LONGEST_NAME = 80
+_DECIDED = ("readiness", "points", "hot", "sleeping", "orders", "last_seen_at")
+
+
+class BadAddress(DriplineError):
+    """The lead's address is no mail address: no attempt can ever succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail ready for SMTP: the envelope, the subject as its reader sees it, the bytes, and where its links lead, by number."""
+
+    sender: str
+    recipient: str
+    subject: str
+    data: bytes
+    targets: tuple[str, ...]
+
+
+def message_id_for(delivery_id: str, signer: Signer, domain: str) -> str:
+    """The Message-ID of a delivery: the same on every attempt, and telling nothing."""
+    return f"<{base64.b32encode(signer.mac('message-id', delivery_id.encode())).decode().rstrip('=').lower()}@{domain}>"
+
+
+def compose(
+    playbook: MailerPlaybook,
+    send: wire.Send,
+    lead: wire.Lead,
+    links: Links,
+    message_id: str,
+    date: datetime,
+    *,
+    template: str | None = None,
+    now: datetime | None = None,
+) -> Mail:
+    """The mail this message asks for. `date` is real time, for the header; `now` is our clock's, which the template sees.
+
+    `template` stands in for the message's own. Raises TemplateProblem where the mail cannot be written whole, and BadAddress.
+    """
+    recipient = _recipient(lead)
+    variant = _variant(playbook, template or send.template, lead.locale)
+    scope = _scope(playbook, send, lead, links, now or date)
+    subject = _subject(variant, scope)
+    sender = variant.sender or playbook.mail.from_
+    unsubscribe = links.unsubscribe_url(send.id) if send.category == "marketing" else None
+    frame = page.Frame(variant.locale or playbook.mail.locale, playbook.brand, subject, unsubscribe)
+    text, html, targets = _parts(variant, scope, frame, links, send.id)
+    headers = [("From", sender.header()), ("To", recipient.header()), ("Subject", mime.encoded(subject))]
+    headers += [("Date", format_datetime(date)), ("Message-ID", message_id), ("Auto-Submitted", "auto-generated")]
+    if playbook.mail.reply_to:
+        headers.append(("Reply-To", playbook.mail.reply_to.header()))
+    if unsubscribe:
+        headers += _list_headers(send, frame, sender.domain, unsubscribe)
+    return Mail(sender.bare, recipient.bare, subject, mime.message(headers, text, html, message_id), targets)
+
+
+def _recipient(lead: wire.Lead) -> mime.Address:
+    name = lead.traits.get("name")
+    try:
+        return mime.bare_address(lead.email or "", name[:LONGEST_NAME] if isinstance(name, str) else "")
+    except ValueError as error:
+        raise BadAddress(str(error)) from error
+
+
+def _variant(playbook: MailerPlaybook, name: str, locale: str | None) -> Variant:
+    if name not in playbook.templates:
+        raise TemplateProblem(name, f"there is no template `{name}` in playbook {playbook.version}: add templates/{name}.html")
+    return playbook.templates[name].variant(locale)
+
+
+def _scope(playbook: MailerPlaybook, send: wire.Send, lead: wire.Lead, links: Links, now: datetime) -> dict[str, Any]:
+    """What the template sees. Who the lead is comes from his newest profile; how he scored, from the moment it was decided on."""
+    decided = send.lead or lead
+    return {
+        "lead": msgspec.structs.asdict(lead) | {field: getattr(decided, field) for field in _DECIDED},
+        "entry": send.entry,
+        "key": send.key,
+        "entered_at": send.entered_at,
+        "steps": send.steps,
+        "now": now,
+        "brand": playbook.brand,
+        "links": {"unsubscribe": links.unsubscribe_url(send.id)},
+        ZONE: _zone(lead.timezone, playbook.mail.timezone),
+    }
+
+
+def _zone(wanted: str | None, otherwise: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(wanted or otherwise)
+    except (ValueError, OSError):  # a zone nobody knows, or no name of a zone at all
+        return ZoneInfo(otherwise)
+
+
+def _subject(variant: Variant, scope: dict[str, Any]) -> str:
+    subject = mime.one_line(variant.subject.render(scope))[:LONGEST_SUBJECT]
+    if not subject:
+        raise variant.subject.problem("the subject is empty")
+    return subject
+
+
+def _parts(variant: Variant, scope: dict[str, Any], frame: page.Frame, links: Links, delivery_id: str) -> tuple[str, str, tuple[str, ...]]:
+    """The text part, the HTML part, and where the links lead."""
+    written = variant.page.render(scope)
+    try:
+        found = page.framed(page.from_markdown(written) if variant.markdown else written, frame)
+    except page.BrokenPage as error:
+        raise variant.page.problem(f"its styles cannot be read: {error}") from error
+    text = _with_way_out(variant.text.render(scope) if variant.text else text_of(found), frame)
+    targets = page.track(found, lambda index: links.click_url(delivery_id, index), links.unsubscribe_url(delivery_id))
+    if variant.preheader:
+        page.prepend_preheader(found, mime.one_line(variant.preheader.render(scope)))
+    page.append(found, page.pixel(links.open_url(delivery_id)))
+    return text, found.html or "", targets
+
+
+def _with_way_out(text: str, frame: page.Frame) -> str:
+    if frame.unsubscribe is None or frame.unsubscribe in text:
+        return text
+    who = ", ".join(part for part in (frame.brand["name"], frame.brand["address"]) if part)
+    return f"{text}\n\n-- \n{frame.why}\n{frame.unsubscribe}\n{who}"
+
+
+def _list_headers(send: wire.Send, frame: page.Frame, domain: str, unsubscribe: str) -> list[tuple[str, str]]:
+    """One-click unsubscribing (RFC 8058; the address stays on one line) and the list's name (RFC 2919)."""
+    label = re.sub(r"[^a-z0-9-]+", "-", (send.topic or send.journey).lower()).strip("-")[:63] or "mail"
+    return [
+        ("List-Unsubscribe", f"<{unsubscribe}>"),
+        ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+        ("List-Id", f"{mime.phrase(frame.brand['name'] or domain)} <{label}.{domain}>"),
+    ]

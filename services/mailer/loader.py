@@ -1,0 +1,210 @@
+"""The mailer's part of a playbook: who writes, where hand-offs go, what the mails say.
+
+playbook.yaml, templates/* ──load──► MailerPlaybook, one for each published version
+"""
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import ConfigDict, Field
+
+from services.mailer.mime import Address, parse_address
+from services.mailer.template_files import read_templates
+from services.mailer.templates import Template
+from shared.documents import Document, Path, PlaybookError, Trouble
+from shared.yaml import Shape, read, shape
+
+FILE = "playbook.yaml"
+PLAYBOOK_KEYS = frozenset({"name", "brand", "mail", "topics", "endpoints"})
+NOT_YET = ("quiet_hours", "frequency_cap", "rate", "warm_up")
+WhenInDoubt = Literal["hold", "retry"]
+
+
+@dataclass(frozen=True, slots=True)
+class MailSettings:
+    """How this sender mails. `in_doubt_*` says what becomes of a mail that may or may not have been accepted."""
+
+    from_: Address
+    reply_to: Address | None
+    timezone: str
+    locale: str
+    in_doubt_marketing: WhenInDoubt
+    in_doubt_transactional: WhenInDoubt
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Somebody who is told things by webhook; while a secret is being changed, both sign."""
+
+    name: str
+    url: str
+    secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MailerPlaybook:
+    """Everything the mailer needs of one version of a playbook. `brand` has name, url, address and logo; only the name is sure."""
+
+    version: str
+    brand: Mapping[str, str | None]
+    mail: MailSettings
+    endpoints: Mapping[str, Endpoint]
+    topics: Mapping[str, str]
+    templates: Mapping[str, Template]
+
+
+class _Brand(Shape):
+    name: str | None = None
+    url: str | None = None
+    address: str | None = None
+    logo: str | None = None
+
+
+class _InDoubt(Shape):
+    marketing: WhenInDoubt = "hold"
+    transactional: WhenInDoubt = "retry"
+
+
+class _Mail(Shape):
+    sender: Annotated[str, Field(alias="from")]
+    reply_to: str | None = None
+    timezone: str = "UTC"
+    locale: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")] = "en"
+    in_doubt: _InDoubt = _InDoubt()
+    quiet_hours: Any = None
+    frequency_cap: Any = None
+    rate: Any = None
+    warm_up: Any = None
+
+
+class _Endpoint(Shape):
+    url: str
+    secret: str | Annotated[list[str], Field(min_length=1, max_length=2)]
+
+
+class _Part(Shape):
+    """The keys of playbook.yaml that are the mailer's; the others belong to other services."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    name: str = ""
+    brand: _Brand = _Brand()
+    mail: _Mail
+    topics: dict[str, str] = Field(default_factory=dict)
+    endpoints: dict[str, _Endpoint] = Field(default_factory=dict)
+
+
+def load(files: Mapping[str, bytes], environ: Mapping[str, str], version: str) -> MailerPlaybook:
+    """Read the mailer's part; PlaybookError has every trouble of playbook.yaml's keys and of all templates."""
+    templates, troubles = read_templates(files)
+    try:
+        part = _read_part(files, environ)
+    except PlaybookError as error:
+        raise PlaybookError((*error.troubles, *troubles)) from error
+    if troubles:
+        raise PlaybookError(troubles)
+    mail = _settings(part.mail)
+    return MailerPlaybook(
+        version=version,
+        brand=part.brand.model_dump() | {"name": part.brand.name or part.name or mail.from_.name or mail.from_.domain},
+        mail=mail,
+        endpoints={name: Endpoint(name, endpoint.url, _secrets(endpoint)) for name, endpoint in part.endpoints.items()},
+        topics=part.topics,
+        templates=templates,
+    )
+
+
+def _settings(mail: _Mail) -> MailSettings:
+    reply_to = parse_address(mail.reply_to) if mail.reply_to else None
+    doubt = mail.in_doubt
+    return MailSettings(parse_address(mail.sender), reply_to, mail.timezone, mail.locale, doubt.marketing, doubt.transactional)
+
+
+def _read_part(files: Mapping[str, bytes], environ: Mapping[str, str]) -> _Part:
+    if FILE not in files:
+        raise PlaybookError([Trouble(FILE, 1, 1, "there is no playbook.yaml in this folder")])
+    document = read(files[FILE], FILE)
+    troubles: list[Trouble] = []
+    try:
+        document = document.with_environment(environ, PLAYBOOK_KEYS)
+    except PlaybookError as error:
+        troubles.extend(error.troubles)
+    try:
+        part = shape(document, _Part)
+    except PlaybookError as error:
+        raise PlaybookError((*troubles, *error.troubles)) from error
+    places = {(trouble.line, trouble.column) for trouble in troubles}  # what a missing variable would have filled is not judged
+    troubles += [trouble for trouble in _judged(document, part) if (trouble.line, trouble.column) not in places]
+    if troubles:
+        raise PlaybookError(troubles)
+    return part
+
+
+def _judged(document: Document, part: _Part) -> Iterator[Trouble]:
+    yield from _brand_troubles(document, part.brand)
+    yield from _not_yet(document)
+    yield from _mail_troubles(document, part.mail)
+    yield from _endpoint_troubles(document, part.endpoints)
+
+
+def _brand_troubles(document: Document, brand: _Brand) -> Iterator[Trouble]:
+    for key, url in (("url", brand.url), ("logo", brand.logo)):
+        if url is not None and (message := _url_trouble(url)):
+            yield document.trouble(("brand", key), message)
+
+
+def _not_yet(document: Document) -> Iterator[Trouble]:
+    for key in NOT_YET:
+        if key in document.value["mail"]:
+            yield document.trouble(("mail", key), f"not yet: `mail.{key}`", of_key=True)
+
+
+def _mail_troubles(document: Document, mail: _Mail) -> Iterator[Trouble]:
+    for key, written in (("from", mail.sender), ("reply_to", mail.reply_to)):
+        try:
+            parse_address(written) if written is not None else None
+        except ValueError as error:
+            yield document.trouble(("mail", key), str(error))
+    try:
+        ZoneInfo(mail.timezone)
+    except (ValueError, OSError):
+        yield document.trouble(("mail", "timezone"), f"there is no zone `{mail.timezone}`: write one such as Europe/Dublin")
+
+
+def _endpoint_troubles(document: Document, endpoints: Mapping[str, _Endpoint]) -> Iterator[Trouble]:
+    for name, endpoint in endpoints.items():
+        place: Path = ("endpoints", name)
+        if message := _url_trouble(endpoint.url):
+            yield document.trouble((*place, "url"), message)
+        for secret in _secrets(endpoint):
+            if not _is_secret(secret):
+                yield document.trouble((*place, "secret"), "a secret is `whsec_` and the base64 of 24 to 64 random bytes")
+
+
+def _url_trouble(url: str) -> str | None:
+    """What is wrong with an endpoint's address; whether it may be reached at all is asked when connecting."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        return "this is not a web address: write https://host/path"
+    return "an address holds no user name or password: the signature says who calls" if parts.username or parts.password else None
+
+
+def _secrets(endpoint: _Endpoint) -> tuple[str, ...]:
+    return (endpoint.secret,) if isinstance(endpoint.secret, str) else tuple(endpoint.secret)
+
+
+def _is_secret(secret: str) -> bool:
+    try:
+        raw = base64.b64decode(secret.removeprefix("whsec_") + "==")
+    except binascii.Error:
+        return False
+    return secret.startswith("whsec_") and 24 <= len(raw) <= 64
