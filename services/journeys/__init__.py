@@ -1,0 +1,1 @@
+"""Walks leads through journeys: activities in, messages and withdrawals out."""

@@ -1,0 +1,154 @@
+"""All that journeys holds of one lead while a batch is handled, and what an activity does to it. Pure; in memory.
+
+store.py loads dossiers ──► react ──► store.py saves what changed; the effects are published
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from services.journeys.definitions import Journey
+from services.journeys.engine import DEEPEST, Absorbed, Merged, Stimulus, advance
+from services.journeys.enrollment import Effect, Enrollment, KnownLead
+from services.journeys.entering import Call, Entered, Past, Refused, Remembered, enter, find_call
+from shared.wire import Activity
+
+FindJourney = Callable[[str, str], Journey | None]
+"""The journey of a version and a name, with the status it has now; None where that version can no longer be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A journey was not begun, for its event is our own doing too many times over (rule 14)."""
+
+    journey: str
+
+
+@dataclass(slots=True)
+class Handled:
+    """Which of a lead's activities were handled: all up to `highest` but those in the gaps."""
+
+    highest: int = 0
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+
+    def take(self, sequence: int) -> bool:
+        """Count this activity as handled; False where it was before."""
+        if sequence > self.highest:
+            if sequence > self.highest + 1:
+                self.gaps.append((self.highest + 1, sequence - 1))
+            self.highest = sequence
+            return True
+        for index, (low, high) in enumerate(self.gaps):
+            if low <= sequence <= high:
+                self.gaps[index : index + 1] = [part for part in ((low, sequence - 1), (sequence + 1, high)) if part[0] <= part[1]]
+                return True
+        return False
+
+
+@dataclass(slots=True)
+class Dossier:
+    """One lead. `open` holds the enrollments that walk or still count a goal, `entered` when each journey and key was last entered."""
+
+    lead_id: str
+    known: KnownLead | None = None
+    handled: Handled = field(default_factory=Handled)
+    merged_into: str | None = None
+    open: dict[str, Enrollment] = field(default_factory=dict)
+    saved: dict[str, int | None] = field(default_factory=dict)  # the transition each has in the table; None: not there
+    entered: dict[str, dict[str | None, datetime]] = field(default_factory=dict)
+    recent: list[Remembered] = field(default_factory=list)
+    fresh: list[Remembered] = field(default_factory=list)  # of the recent ones, those not in the table yet
+    changed: set[str] = field(default_factory=set)
+
+    def see(self, activity: Activity) -> bool:
+        """Take note of an activity of this very lead; False where it was handled before. The newest state of the lead stays."""
+        if not self.handled.take(activity.sequence):
+            return False
+        if activity.sequence == self.handled.highest:
+            self.known = KnownLead(activity.lead, activity.sequence)
+        return True
+
+    def keep(self, enrollment: Enrollment) -> None:
+        """Hold an enrollment as it is now."""
+        if self.open.get(enrollment.id) == enrollment:
+            return
+        self.open[enrollment.id] = enrollment
+        self.changed.add(enrollment.id)
+        self.saved.setdefault(enrollment.id, None)
+        keys = self.entered.setdefault(enrollment.journey, {})
+        keys[enrollment.key] = max(enrollment.entry.at, keys.get(enrollment.key, enrollment.entry.at))
+
+    def move(self, journey: Journey, enrollment: Enrollment, stimulus: Stimulus, now: datetime) -> tuple[Effect, ...]:
+        """Advance one enrollment of this lead."""
+        assert self.known is not None
+        moved, effects = advance(journey, enrollment, stimulus, self.known, now)
+        self.keep(moved)
+        return effects
+
+    def admit(self, journey: Journey, call: Call, now: datetime) -> Entered | Refused:
+        """Let the lead into a journey if it may enter; needs its past and its recent events."""
+        assert self.known is not None
+        outcome = enter(journey, call, self.known, self._past(journey.name), self.recent, now)
+        if isinstance(outcome, Entered):
+            self.keep(outcome.enrollment)
+        return outcome
+
+    def _past(self, journey: str) -> Past:
+        inside = {enrollment.key for enrollment in self.open.values() if enrollment.active and enrollment.journey == journey}
+        return Past(self.entered.get(journey, {}), inside)
+
+
+def react(dossier: Dossier, activity: Activity, find: FindJourney, starters: Iterable[Journey], now: datetime) -> Iterator[Effect | Loop]:
+    """What an activity does to the walks of its lead, then which walks it begins (rule 1). `starters` have a trigger of its name."""
+    for enrollment in list(dossier.open.values()):
+        journey = find(enrollment.version, enrollment.journey)
+        if journey is not None:
+            yield from dossier.move(journey, enrollment, activity, now)
+    if activity.late or dossier.known is None:
+        return
+    for journey in starters:
+        call = find_call(journey, activity, dossier.known.lead, now)
+        if not isinstance(call, Call):
+            continue
+        if call.depth > DEEPEST:
+            yield Loop(journey.name)
+            continue
+        outcome = dossier.admit(journey, call, now)
+        if isinstance(outcome, Entered):
+            yield from outcome.effects
+
+
+def merge(survivor: Dossier, other: Dossier, find: FindJourney, now: datetime) -> Iterator[Effect]:
+    """Make `other` part of `survivor`; of two walks with one journey and key the earlier stays (rule 11)."""
+    other.merged_into = survivor.lead_id
+    _move_history(survivor, other)
+    for moved in [replace(enrollment, lead_id=survivor.lead_id) for enrollment in other.open.values()]:
+        survivor.saved[moved.id] = other.saved[moved.id]
+        rival = _rival(survivor, moved)
+        survivor.keep(moved)
+        if rival is not None:
+            yield from _settle_rivals(survivor, rival, moved, find, now)
+    other.open, other.changed = {}, set()
+
+
+def _move_history(survivor: Dossier, other: Dossier) -> None:
+    for journey, keys in other.entered.items():
+        mine = survivor.entered.setdefault(journey, {})
+        for key, at in keys.items():
+            mine[key] = max(at, mine.get(key, at))
+    survivor.recent += other.recent
+    survivor.fresh += other.fresh
+    other.recent, other.fresh = [], []
+
+
+def _rival(dossier: Dossier, enrollment: Enrollment) -> Enrollment | None:
+    same = (held for held in dossier.open.values() if (held.journey, held.key) == (enrollment.journey, enrollment.key))
+    return next((held for held in same if held.active and enrollment.active and held.id != enrollment.id), None)
+
+
+def _settle_rivals(dossier: Dossier, one: Enrollment, two: Enrollment, find: FindJourney, now: datetime) -> Iterator[Effect]:
+    earlier, later = sorted((one, two), key=lambda enrollment: (enrollment.entered_at, enrollment.id))
+    for enrollment, stimulus in ((later, Merged()), (earlier, Absorbed(later))):
+        journey = find(enrollment.version, enrollment.journey)
+        if journey is not None:
+            yield from dossier.move(journey, enrollment, stimulus, now)

@@ -1,0 +1,88 @@
+"""What journeys keeps: its projection of each lead, the enrollments, their visits to steps, and what they must remember."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Index, LargeBinary, text
+from sqlmodel import Field, SQLModel
+
+from shared.instant import Instant
+
+WAITING = text("wake_at IS NOT NULL")
+
+
+class LeadRow(SQLModel, table=True):
+    """A lead as its newest activity left it (`lead` is that activity's JSON). `sequence` and `gaps` say which activities were handled."""
+
+    __tablename__ = "journeys_lead"
+    lead_id: str = Field(primary_key=True)
+    email: str | None = Field(default=None, index=True)
+    lead: bytes | None = Field(default=None, sa_type=LargeBinary)
+    sequence: int = Field(sa_type=BigInteger)
+    gaps: str = ""
+    merged_into: str | None = None
+
+
+class EnrollmentRow(SQLModel, table=True):
+    """A walk. `state` holds what only the engine reads; the columns are what is asked for. `transition` is compared at each save."""
+
+    __tablename__ = "journeys_enrollment"
+    __table_args__ = (
+        Index("ix_journeys_enrollment_lead", "lead_id", "journey"),
+        Index("ix_journeys_enrollment_due", "wake_at", sqlite_where=WAITING, postgresql_where=WAITING),
+        Index("ix_journeys_enrollment_journey", "journey", "status"),
+    )
+    id: str = Field(primary_key=True)
+    lead_id: str
+    journey: str
+    version: str
+    key: str | None = None
+    status: str
+    holdout: bool
+    step: str | None = None
+    transition: int
+    state: bytes = Field(sa_type=LargeBinary)
+    entry_at: datetime = Field(sa_type=Instant)
+    entered_at: datetime = Field(sa_type=Instant)
+    wake_at: datetime | None = Field(default=None, sa_type=Instant)
+    ended_at: datetime | None = Field(default=None, sa_type=Instant)
+    reason: str | None = None
+    goal_until: datetime | None = Field(default=None, sa_type=Instant)
+    converted_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class VisitRow(SQLModel, table=True):
+    """One visit to one step, and what came of it there and then."""
+
+    __tablename__ = "journeys_visit"
+    __table_args__ = (Index("ix_journeys_visit_step", "journey", "step", "outcome"), Index("ix_journeys_visit_at", "at"))
+    enrollment_id: str = Field(primary_key=True)
+    transition: int = Field(primary_key=True)
+    journey: str
+    step: str
+    kind: str
+    outcome: str
+    reason: str = ""
+    at: datetime = Field(sa_type=Instant)
+    message_id: str | None = None
+
+
+class RecentRow(SQLModel, table=True):
+    """An event that an exit or a goal names, kept a week: what it ends may arrive after it."""
+
+    __tablename__ = "journeys_recent"
+    __table_args__ = (Index("ix_journeys_recent_lead", "lead_id"), Index("ix_journeys_recent_at", "at"))
+    event_id: str = Field(primary_key=True)
+    lead_id: str
+    sequence: int = Field(sa_type=BigInteger)
+    event: bytes = Field(sa_type=LargeBinary)
+    at: datetime = Field(sa_type=Instant)
+
+
+class ControlRow(SQLModel, table=True):
+    """A status set over the API. It holds while the file says what it said then (`instead_of`); publishing another status ends it."""
+
+    __tablename__ = "journeys_control"
+    journey: str = Field(primary_key=True)
+    status: str
+    instead_of: str
+    at: datetime = Field(sa_type=Instant)
