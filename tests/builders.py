@@ -3,7 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.wire import Activity, Event, Lead
+from services.mailer.loader import MailerPlaybook
+from services.mailer.loader import load as load_mailer_playbook
+from shared.wire import Activity, Entry, Event, Lead, Send
 
 NOON = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -20,3 +22,30 @@ def a_lead(**overrides: Any) -> Lead:
 
 def an_activity(name: str = "Ebook Downloaded", *, sequence: int = 1, lead: Lead | None = None, event: Event | None = None, **overrides: Any) -> Activity:
     return Activity(sequence=sequence, event=event or an_event(name), lead=lead or a_lead(), **overrides)
+
+
+A_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+DELIVERY = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+A_PLAYBOOK_YAML = """\
+name: Starter
+brand: {name: Acme, url: "https://acme.example", address: "1 High Street, Dublin"}
+mail: {from: "Acme <hello@acme.example>", reply_to: care@acme.example, timezone: Europe/Dublin, locale: en}
+"""
+
+
+def a_send(template: str = "welcome-1", **overrides: Any) -> Send:
+    fields: dict[str, Any] = {"id": DELIVERY, "kind": "email", "lead_id": "l1", "journey": "welcome", "version": "v1", "step": "hello"}
+    fields |= {"template": template, "reached_at": NOON, "entry": Entry(at=NOON, event="Ebook Downloaded"), "entered_at": NOON}
+    return Send(**(fields | overrides))
+
+
+def a_template(page: str = "<p>Hello</p>", subject: str = "Welcome", **front: str) -> bytes:
+    lines = [f"{key}: {value}" for key, value in {"subject": subject, **front}.items()]
+    return "\n".join(["---", *lines, "---", page]).encode()
+
+
+def a_mailer_playbook(files: dict[str, bytes] | None = None, *, yaml: str = A_PLAYBOOK_YAML, **environ: str) -> MailerPlaybook:
+    """A mailer's playbook from template files by their name in `templates/`."""
+    templates = {f"templates/{name}": content for name, content in (files or {"welcome-1.html": a_template()}).items()}
+    return load_mailer_playbook({"playbook.yaml": yaml.encode(), **templates}, environ, "v1")
