@@ -41,13 +41,12 @@ class _Found:
     path: Path
     kept: tuple[bool, ...]
 
-    @property
-    def arm(self) -> tuple[Path, str | int] | None:
-        """The union it comes from and the arm, if any: where the `loc` first names what is not in the document."""
-        if all(self.kept):
+    def arm(self, depth: int) -> tuple[Path, str | int] | None:
+        """The union it comes from and the arm, if any: where the `loc` names what is not in the document; 0 is the outermost."""
+        skipped = [index for index, kept in enumerate(self.kept) if not kept]
+        if len(skipped) <= depth:
             return None
-        first = self.kept.index(False)
-        return self.path[:first], self.details["loc"][first]
+        return self.path[: skipped[depth] - depth], self.details["loc"][skipped[depth]]
 
     @property
     def is_mismatch(self) -> bool:
@@ -109,20 +108,18 @@ def _has(value: Any, part: str | int) -> bool:
     return isinstance(value, list) and isinstance(part, int) and 0 <= part < len(value)
 
 
-def _likely(found: Sequence[_Found]) -> Iterator[_Found]:
+def _likely(found: Sequence[_Found], depth: int = 0) -> Iterator[_Found]:
     """All errors, but of each union only those of the arm the writer most likely meant."""
     unions: dict[Path, dict[str | int, list[_Found]]] = {}
     for one in found:
-        if one.arm is None:
-            yield one
+        if arm := one.arm(depth):
+            unions.setdefault(arm[0], {}).setdefault(arm[1], []).append(one)
         else:
-            unions.setdefault(one.arm[0], {}).setdefault(one.arm[1], []).append(one)
+            yield one
     for path, arms in unions.items():
         of_a_kind = [errors for errors in arms.values() if not any(one.is_mismatch and one.path == path for one in errors)]
-        if of_a_kind:
-            yield from min(of_a_kind, key=len)
-        else:
-            yield from (one for errors in arms.values() for one in errors)
+        meant = min(of_a_kind, key=len) if of_a_kind else [one for errors in arms.values() for one in errors]
+        yield from _likely(meant, depth + 1)
 
 
 def _messages(group: Sequence[_Found], written: Any, speller: "_Speller") -> Iterator[str]:
@@ -230,6 +227,7 @@ def _options_of(kind: Any, tags: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[A
         for option in get_args(kind):
             yield from _options_of(option, tags)
     elif _is_model(kind):
+        kind.model_rebuild(raise_errors=False)  # resolves names in quotes; does nothing where there are none
         literals = [get_args(field.annotation) for field in kind.model_fields.values() if get_origin(field.annotation) is Literal]
         yield (*tags, kind.__name__, *(value for values in literals for value in values)), kind
     else:

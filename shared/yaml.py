@@ -183,7 +183,7 @@ class _Composer:
         elif path in self._keys:
             self._wrong(event, f"the key `{text}` stands twice, first on line {self._keys[path].line}: remove one")
         self._keys.setdefault(path, _mark(event))
-        self._reading.key, self._reading.flow = event, top.flow
+        self._reading.key, self._reading.flow = event if isinstance(event, ScalarEvent) else None, top.flow
         top.key = text
 
     def _take_collection(self, event: CollectionStartEvent) -> None:
@@ -221,6 +221,8 @@ class _Composer:
         if not isinstance(event, ScalarEvent):
             return None
         text = event.value
+        if "\0" in text:
+            self._wrong(event, "the character U+0000 may not stand in a text: remove it")
         if not event.implicit[0]:
             return text
         if text in _WORDS:
