@@ -1,0 +1,94 @@
+"""One stored mail, read as mail programs read it. Pure: hostile input gives replacement characters, never an exception."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from email import message_from_bytes
+from email.errors import HeaderParseError
+from email.header import Header, decode_header, make_header
+from email.message import Message
+from functools import cached_property
+
+PREVIEW = 140  # characters of the text part that the list shows
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the list shows of a mail."""
+
+    id: str
+    arrived_at: datetime
+    sender: str
+    to: str
+    subject: str
+    preview: str
+
+
+class Mail:
+    """A mail as its reader, its source and its headers show it."""
+
+    def __init__(self, mail_id: str, arrived_at: datetime, source: bytes) -> None:
+        self.id = mail_id
+        self.arrived_at = arrived_at
+        self.raw = source
+        self._message = message_from_bytes(source)
+
+    @property
+    def sender(self) -> str:
+        return self.header("From")
+
+    @property
+    def to(self) -> str:
+        return self.header("To") or self.header("Delivered-To")
+
+    @property
+    def subject(self) -> str:
+        return self.header("Subject")
+
+    @property
+    def message_id(self) -> str:
+        return self.header("Message-ID")
+
+    @property
+    def source(self) -> str:
+        return self.raw.decode("utf-8", "replace").replace("\r\n", "\n")
+
+    @cached_property
+    def text(self) -> str:
+        return self._part("text/plain")
+
+    @cached_property
+    def html(self) -> str:
+        return self._part("text/html")
+
+    def header(self, name: str) -> str:
+        return _readable(self._message.get(name, ""))
+
+    def headers(self) -> list[tuple[str, str]]:
+        return [(name, _readable(value)) for name, value in self._message.items()]
+
+    def summary(self) -> Summary:
+        preview = " ".join(self.text.split())[:PREVIEW]
+        return Summary(self.id, self.arrived_at, self.sender, self.to, self.subject, preview)
+
+    def _part(self, content_type: str) -> str:
+        for part in self._message.walk():
+            if part.get_content_type() == content_type and part.get_content_disposition() != "attachment":
+                return _decoded(part)
+        return ""
+
+
+def _decoded(part: Message) -> str:
+    payload = part.get_payload(decode=True)
+    content = payload if isinstance(payload, bytes) else b""
+    try:
+        return content.decode(part.get_content_charset("utf-8"), "replace")
+    except LookupError:
+        return content.decode("utf-8", "replace")
+
+
+def _readable(value: str | Header) -> str:
+    raw = " ".join(str(value).splitlines())
+    try:
+        return str(make_header(decode_header(raw)))
+    except (HeaderParseError, LookupError, ValueError):
+        return raw

@@ -1,0 +1,1 @@
+"""The front and its pages: one address for all services, no tables, no private door."""

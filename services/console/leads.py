@@ -1,0 +1,71 @@
+"""The pages of leads: the list, and one lead with its readiness, journeys and timeline, fresh within two seconds."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from services.console.pages import Pages
+from services.console.telling import line, walk
+
+PAGE = 50
+
+
+def lead_routes(pages: Pages) -> APIRouter:
+    """`/` and `/leads/{id}`, each with the fragment that keeps it fresh."""
+    router = APIRouter(dependencies=[Depends(pages.signed_in)], include_in_schema=False)
+
+    @router.get("/")
+    async def leads(request: Request) -> Response:
+        return pages.page(request, "leads.html", **await _listed(pages, request))
+
+    @router.get("/leads/fragment")
+    async def fresh_leads(request: Request) -> Response:
+        return pages.fragment(request, "leads_part.html", **await _listed(pages, request))
+
+    @router.get("/leads/{lead_id}")
+    async def lead(request: Request, lead_id: str, cursor: str | None = None) -> Response:
+        return pages.page(request, "lead.html", **await _told(pages, lead_id, cursor))
+
+    @router.get("/leads/{lead_id}/fragment")
+    async def fresh_lead(request: Request, lead_id: str, cursor: str | None = None) -> Response:
+        return pages.fragment(request, "lead_part.html", **await _told(pages, lead_id, cursor))
+
+    return router
+
+
+async def _listed(pages: Pages, request: Request) -> dict[str, Any]:
+    asked = {name: value for name in ("q", "hot", "cursor") if (value := request.query_params.get(name))}
+    found = await pages.together.ask(pages.caller, "scoring", "/api/leads", asked | {"limit": str(PAGE)})
+    return {
+        "leads": found["items"],
+        "more": _link(asked | {"cursor": found["next"]}) if found["next"] else None,
+        "filtered": bool(asked),
+        "q": asked.get("q", ""),
+        "hot": "hot" in asked,
+        "query": _link(asked),
+        "origin": str(request.base_url).rstrip("/"),
+    }
+
+
+async def _told(pages: Pages, lead_id: str, cursor: str | None) -> dict[str, Any]:
+    lead = await pages.together.lead(pages.caller, lead_id)
+    timeline = await pages.together.timeline(pages.caller, lead_id, PAGE, cursor)
+    return {
+        "lead": lead | {"consent": lead.get("consent") or {}},
+        "walks": [walk(enrollment) for enrollment in lead["enrollments"]],
+        "facts": _facts(lead),
+        "lines": [said for item in timeline["items"] if (said := line(item)) is not None],
+        "older": _link({"cursor": timeline["next"]}) if timeline["next"] else None,
+        "query": _link({"cursor": cursor}) if cursor else "",
+    }
+
+
+def _facts(lead: Mapping[str, Any]) -> list[tuple[str, str]]:
+    named = (("e-mail", "email"), ("user id", "user_id"), ("lead id", "id"), ("time zone", "timezone"), ("language", "locale"))
+    return [(name, str(lead[field])) for name, field in named if lead.get(field)]
+
+
+def _link(params: Mapping[str, str]) -> str:
+    return f"?{urlencode(params)}" if params else ""

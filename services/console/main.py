@@ -1,0 +1,70 @@
+"""Builds the console: pages for people, one front for programs."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from fastapi import APIRouter, FastAPI, Response
+from starlette.responses import FileResponse
+
+from services.console.front import front_routes
+from services.console.keys_api import key_routes
+from services.console.leads import lead_routes
+from services.console.pages import STATIC, Pages, Room, SignInFirst
+from services.console.session import Sessions
+from services.console.settings import ConsoleSettings
+from services.console.sign_in import sign_in_routes
+from services.console.together import SERVICES, Together
+from services.console.upstreams import Upstreams
+from shared.errors import Outage
+from shared.http import Check, Problem, service_app
+from shared.service import Ports, Service
+
+FILES = {path.name: path for path in STATIC.iterdir()}
+
+
+def build(settings: ConsoleSettings, ports: Ports, upstreams: Upstreams, rooms: Sequence[Room] = ()) -> Service:
+    """The console, not yet started; it has no loops and no tables. `rooms` are further pages under its session."""
+    together = Together(upstreams)
+    https = settings.public_url.startswith("https:")
+    sessions = Sessions(ports.signer, settings.console_password_hash, timedelta(hours=settings.session_hours), https=https)
+    caller = {"authorization": f"Bearer {settings.api_key.get_secret_value()}"}
+    pages = Pages(sessions, together, caller, ports.clock, rooms)
+    routers = [
+        _static_routes(),
+        sign_in_routes(pages, settings.console_password_hash),
+        lead_routes(pages),
+        *(room.routes(pages) for room in rooms),
+        key_routes(ports.keys),
+        front_routes(upstreams, together),
+    ]
+    app = service_app("console", ports, routers, [_ready(upstreams, service) for service in SERVICES])
+    _say_errors_as_pages(app, pages)
+    return Service("console", app)
+
+
+def _say_errors_as_pages(app: FastAPI, pages: Pages) -> None:
+    app.add_exception_handler(SignInFirst, pages.on_sign_in_first)
+    app.add_exception_handler(Problem, pages.on_problem)
+    app.add_exception_handler(Outage, pages.on_outage)
+
+
+def _ready(upstreams: Upstreams, service: str) -> Check:
+    async def check() -> None:
+        if (await upstreams.request(service, "GET", "/readyz")).status != 200:
+            raise Outage(f"{service} is not ready")
+
+    return check
+
+
+def _static_routes() -> APIRouter:
+    router = APIRouter(prefix="/static", include_in_schema=False)
+
+    @router.get("/{name}")
+    async def static(name: str) -> Response:
+        if name not in FILES:
+            raise Problem(404, "not_found", f"no file {name}")
+        return FileResponse(
+            FILES[name], headers={"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+        )
+
+    return router

@@ -1,0 +1,95 @@
+"""What the lead page says of an enrollment and of each kind of timeline item. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.console.words import plain
+
+SAID_BY_THE_DELIVERY = frozenset({"Email Sent", "Email Suppressed", "Email Failed", "Email In Doubt"})
+"""Events that the delivery's own line in the timeline says already."""
+
+OUTCOMES = {
+    "published": "",
+    "waited": "began to wait",
+    "branched": "chose",
+    "skipped": "skipped",
+    "holdout": "skipped (holdout)",
+    "exited": "left",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the timeline, as a person reads it."""
+
+    at: str
+    kind: str  # event | readiness | step | delivery
+    title: str
+    detail: str = ""
+    status: str = ""
+    marks: tuple[str, ...] = ()
+    after: int = 0  # readiness lines: where it came to
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """One enrollment, as a person reads it."""
+
+    journey: str
+    key: str
+    where: str
+    tone: str
+    story: str
+    wake_at: str | None
+
+
+def line(item: Mapping[str, Any]) -> Line | None:
+    """What to say of a timeline item; None where another line says it."""
+    match item["kind"]:
+        case "readiness":
+            before, after = item["properties"].get("before", 1), item["properties"].get("after", 1)
+            return Line(item["at"], "readiness", f"Readiness {before} → {after}", after=int(after))
+        case "step":
+            return _step(item)
+        case "delivery":
+            return _delivery(item)
+        case _:
+            return None if item["name"] in SAID_BY_THE_DELIVERY else _event(item)
+
+
+def walk(enrollment: Mapping[str, Any]) -> Walk:
+    """Where an enrollment stands: waiting at a step, done, or ended early and why."""
+    active = enrollment["status"] == "active"
+    converted = bool(enrollment.get("converted_at"))
+    where = "converted" if converted else ("active" if active else enrollment["status"])
+    reason = enrollment.get("reason")
+    story = f"at {enrollment['step']}" if active and enrollment.get("step") else (f"ended: {reason}" if reason else "walked to the end")
+    tone = "good" if converted else ("wait" if active else "faint")
+    holdout = " (holdout)" if enrollment.get("holdout") else ""
+    wake_at = enrollment.get("wake_at") if active else None
+    return Walk(enrollment["journey"], enrollment.get("key") or "", where, tone, story + holdout, wake_at)
+
+
+def _event(item: Mapping[str, Any]) -> Line:
+    said = item.get("properties") or item.get("traits") or {}
+    return Line(item["at"], "event", item.get("name") or item.get("type") or "event", plain(said) if said else "")
+
+
+def _step(item: Mapping[str, Any]) -> Line:
+    outcome = OUTCOMES.get(item["outcome"], item["outcome"])
+    reason = f" ({item['reason']})" if item.get("reason") else ""
+    return Line(
+        item["at"],
+        "step",
+        f"{item['journey']} · {item['step']}",
+        f"{item['step_kind']}: {outcome}{reason}" if outcome else item["step_kind"],
+    )
+
+
+def _delivery(item: Mapping[str, Any]) -> Line:
+    marks = tuple(word for word, field in (("opened", "opened_at"), ("clicked", "clicked_at")) if item.get(field))
+    what = item.get("template") or item["delivery_kind"]
+    whence = f"{item['journey']} · {item['step']}" if item.get("journey") else "asked for over the API"
+    reason = f": {item['reason']}" if item.get("reason") else ""
+    return Line(item["at"], "delivery", what, whence + reason, item["status"], marks)

@@ -1,0 +1,73 @@
+"""How the pages say things: moments, spans, names and numbers, for people. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from markupsafe import Markup
+
+UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
+
+
+def moment(value: str | datetime | None) -> datetime | None:
+    """An instant from the API's ISO text; None where there is none."""
+    if not value:
+        return None
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+
+
+def ago(value: str | datetime | None, now: datetime) -> str:
+    """`just now`, `5 minutes ago`, `in 2 days`: coarse, so that a page at rest does not change every second."""
+    at = moment(value)
+    if at is None:
+        return "never"
+    seconds = (now - at).total_seconds()
+    span = _span(abs(seconds))
+    if span is None:
+        return "just now" if seconds >= 0 else "in a moment"
+    return f"{span} ago" if seconds > 0 else f"in {span}"
+
+
+def stamp(value: str | datetime | None) -> Markup:
+    """A `<time>` element: UTC text, which the page's script turns into the reader's own time."""
+    at = moment(value)
+    if at is None:
+        return Markup("")
+    return Markup('<time datetime="{}">{} UTC</time>').format(at.isoformat(), at.strftime("%-d %b %Y, %H:%M"))
+
+
+def who(lead: Mapping[str, Any]) -> str:
+    """What to call a lead: its name, else its address, else its user id, else that it is unknown."""
+    traits = lead.get("traits") or {}
+    parts = [traits.get(key) for key in ("first_name", "last_name")] if not traits.get("name") else [traits["name"]]
+    name = " ".join(str(part) for part in parts if part)
+    return name or lead.get("email") or lead.get("user_id") or f"Visitor {str(lead.get('id', ''))[:8]}"
+
+
+def points(value: float | None) -> str:
+    """Signed points with at most two decimals: `+7`, `−0.5`."""
+    number = f"{abs(value or 0):.2f}".rstrip("0").rstrip(".")
+    return ("−" if (value or 0) < 0 else "+") + number
+
+
+def plain(value: Any) -> str:
+    """A JSON value as a person would write it."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(plain(item) for item in value)
+        case dict():
+            return ", ".join(f"{key}: {plain(item)}" for key, item in value.items())
+        case _:
+            return str(value)
+
+
+def _span(seconds: float) -> str | None:
+    for size, unit in UNITS:
+        count = int(timedelta(seconds=seconds) / timedelta(seconds=size))
+        if count >= 1:
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return None
