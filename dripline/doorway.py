@@ -1,24 +1,20 @@
 """One port for all services: each path goes to the service that owns it."""
 
-from collections.abc import Mapping
-from typing import Any
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAILER_PATHS = ("/c/", "/u/", "/o/", "/p/", "/a/", "/confirm/", "/hooks/")
 
 
-def doorway(ingest: Any, mailer: Any, console: Any, demo: Mapping[str, Any]) -> Any:
-    """The ASGI application of `run`. Tracking calls are looked for first: they are the many."""
+def doorway(ingest: ASGIApp, mailer: ASGIApp, console: ASGIApp) -> ASGIApp:
+    """The application of `run`. Tracking calls are looked for first: they are the many."""
 
-    async def enter(scope: Any, receive: Any, send: Any) -> None:
+    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
         if path.startswith("/v1/"):
             await ingest(scope, receive, send)
         elif path.startswith(MAILER_PATHS):
             await mailer(scope, receive, send)
         else:
-            await _room(path)(scope, receive, send)
-
-    def _room(path: str) -> Any:
-        return next((app for prefix, app in demo.items() if path.startswith(prefix)), console)
+            await console(scope, receive, send)
 
     return enter

@@ -12,9 +12,10 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from dripline.check import check_folder
+from dripline.check import check
 from dripline.data_folder import DataFolder
-from dripline.embedded import DEMO_SALES, House, build_house, playbook_environment
+from dripline.embedded import House, build_house
+from dripline.environment import SALES_PATH, playbook_environment
 from dripline.settings import RunSettings
 from dripline.worker import Worker
 from shared.errors import ConfigurationError
@@ -33,8 +34,7 @@ def run(playbook: Path | None, data: Path | None, host: str, port: int, speed: f
     folder = DataFolder(data or settings.data_dir)
     with folder.locked(), _listening(host, port) as listening:
         url = _url(listening)
-        environ = playbook_environment(folder, url)
-        troubles = check_folder(book, environ)
+        troubles = check(book, playbook_environment(url, folder.webhook_secret()))
         if troubles:
             raise ConfigurationError("the playbook has errors; nothing was started\n" + "\n".join(str(trouble) for trouble in troubles))
         house = build_house(folder, settings, url, speed, demo=demo)
@@ -43,9 +43,7 @@ def run(playbook: Path | None, data: Path | None, host: str, port: int, speed: f
 
 
 async def _serve(house: House, listening: socket.socket, book: Playbook, url: str) -> int:
-    config = uvicorn.Config(
-        house.app, lifespan="off", log_config=None, access_log=False, server_header=False, date_header=False, timeout_graceful_shutdown=5
-    )
+    config = uvicorn.Config(house.app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5)
     server = _Server(config)
     loop = asyncio.get_running_loop()
 
@@ -54,7 +52,7 @@ async def _serve(house: House, listening: socket.socket, book: Playbook, url: st
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-    worker = Worker(house.loops, house.clean_up, lambda: loop.call_soon_threadsafe(stop))
+    worker = Worker(house.loops, house.close_connections, lambda: loop.call_soon_threadsafe(stop))
     await house.ports.keys.reload()
     await house.ports.playbooks.publish(book)
     worker.start()
@@ -115,8 +113,8 @@ def _greet(house: House, url: str) -> None:
         "",
         "Dripline is running.",
         f"  console       {url}/   {shown}",
-        f"  mailbox       {url}/mailbox/   every mail it sends" if house.mailbox else "  mails leave through DRIPLINE_SMTP_URL",
-        f"  sales inbox   {url}{DEMO_SALES}   every hot lead",
+        f"  mailbox       {url}/mailbox/   every mail it sends" if house.reception else "  mails leave through DRIPLINE_SMTP_URL",
+        f"  sales inbox   {url}{SALES_PATH}   every hot lead",
         f"  tracking API  {url}/v1/   write key: {house.write_key}",
         f"  secret key    in {folder / 'api_key'}, for your servers and the API",
         "Ctrl-C stops it; what it knows stays in " + str(folder),

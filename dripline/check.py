@@ -1,0 +1,71 @@
+"""`dripline check`: every service's reading of a playbook, and the names that one part uses and another must know."""
+
+import difflib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from services.journeys import loader as journeys
+from services.journeys.reader import Mention
+from services.mailer import loader as mailer
+from services.scoring import loader as scoring
+from shared.playbooks import Playbook
+from shared.yaml import Document, PlaybookError, Trouble, read
+
+KNOWN_KEYS = scoring.PLAYBOOK_KEYS | journeys.PLAYBOOK_KEYS | mailer.PLAYBOOK_KEYS
+ROOMS = ("journeys/", "templates/", "tests/")
+TOP = ("playbook.yaml", "readiness.yaml")
+T = TypeVar("T")
+
+
+def check(book: Playbook, environ: Mapping[str, str]) -> list[Trouble]:
+    """Everything that is wrong with a playbook, by file and place; an empty list means that it may be published."""
+    troubles = [*_misplaced(book), *_unknown_keys(book)]
+    _read(troubles, lambda: scoring.load(book.files, environ))
+    walks = _read(troubles, lambda: journeys.load(book.files, environ))
+    paper = _read(troubles, lambda: mailer.load(book.files, environ, book.version))
+    if walks is not None and paper is not None:
+        troubles += _strangers(walks.templates, paper.templates, "template", "add it as templates/{}.html")
+        troubles += _strangers(walks.endpoints, paper.endpoints, "endpoint", "add it to `endpoints` in playbook.yaml")
+        troubles += _strangers(walks.topics, paper.topics, "topic", "add it to `topics` in playbook.yaml")
+    return sorted(set(troubles), key=lambda trouble: (trouble.file, trouble.line, trouble.column, trouble.message))
+
+
+def _read(troubles: list[Trouble], load: Callable[[], T]) -> T | None:
+    try:
+        return load()
+    except PlaybookError as error:
+        troubles += error.troubles
+        return None
+
+
+def _unknown_keys(book: Playbook) -> Iterator[Trouble]:
+    try:
+        document: Document = read(book.files["playbook.yaml"], "playbook.yaml")
+    except (KeyError, PlaybookError):
+        return  # the services' loaders say so
+    if not isinstance(document.value, dict):
+        return
+    for key in document.value:
+        if key not in KNOWN_KEYS:
+            yield document.trouble((key,), f"unknown key `{key}`{_meant(key, KNOWN_KEYS)}", of_key=True)
+
+
+def _misplaced(book: Playbook) -> Iterator[Trouble]:
+    for file in book.files:
+        if "/" not in file and file.endswith((".yaml", ".yml")) and file not in TOP:
+            yield Trouble(file, 1, 1, f"nothing reads this file{_meant(file, TOP)}; journeys lie in journeys/")
+        elif "/" in file and not file.startswith(ROOMS):
+            yield Trouble(
+                file, 1, 1, f"nothing reads this folder{_meant(file.split('/')[0] + '/', ROOMS)}; a playbook has {', '.join(ROOMS)}"
+            )
+
+
+def _strangers(mentions: Iterable[Mention], known: Collection[str], kind: str, remedy: str) -> Iterator[Trouble]:
+    for mention in mentions:
+        if mention.name not in known:
+            yield mention.trouble(f"there is no {kind} `{mention.name}`{_meant(mention.name, known)}; {remedy.format(mention.name)}")
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean `{close[0]}`?" if close else ""
