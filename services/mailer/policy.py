@@ -151,14 +151,14 @@ def _obstacle(send: wire.Send, recipient: Recipient) -> str | None:
         return None
     if not consent.marketing or consent.address is None or address_key(consent.address) != address_key(address):
         return "no_consent"
-    if any(_still_stands(suppression, consent) for suppression in recipient.suppressions):
+    if any(suppresses(suppression, consent) for suppression in recipient.suppressions):
         return "no_consent"
     if send.topic is not None and consent.topics.get(send.topic) is False:
         return "topic"
     return None
 
 
-def _still_stands(suppression: Suppression, consent: wire.Consent) -> bool:
+def suppresses(suppression: Suppression, consent: wire.Consent) -> bool:
     """Unsubscribing is kept here at once; only a consent given later lifts it."""
     return consent.at is None or consent.at <= suppression.at
 

@@ -29,6 +29,7 @@ class DeliveryRow(SQLModel, table=True):
         Index("ix_mailer_delivery_lead", "lead_id", "queued_at"),
         Index("ix_mailer_delivery_newest", "queued_at"),
         Index("ix_mailer_delivery_status", "status", "queued_at"),
+        Index("ix_mailer_delivery_message_id", "message_id"),
         Index("ix_mailer_delivery_audit", "journey", "step", "status", "reached_at"),
     )
     id: str = Field(primary_key=True)

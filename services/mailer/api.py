@@ -1,0 +1,171 @@
+"""The mailer's HTTP face for people and programs: the ledger, what may be done about a delivery, suppressions, the audit."""
+
+from datetime import UTC
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Query
+from pydantic import AwareDatetime, BaseModel, Field
+
+from services.mailer import leads, queries, store
+from services.mailer.policy import Delivery, State, Status, address_key
+from services.mailer.queries import Wanted
+from services.mailer.tables import SUPPRESSIONS
+from shared.http import Problem, allow
+from shared.service import Ports
+from shared.work import Outbox, Work
+
+Limit = Annotated[int, Query(ge=1, le=500)]
+RETRIED = frozenset({"failed", "deferred"})
+
+
+class Resolution(BaseModel):
+    """What became of a delivery in doubt, by a person's word."""
+
+    as_: Literal["sent", "failed", "retry"] = Field(alias="as")
+
+
+class NewSuppression(BaseModel):
+    """An address that must not be mailed."""
+
+    address: Annotated[str, Field(min_length=3, max_length=254, pattern=r"^\S+@\S+$")]
+    scope: Literal["all", "marketing"] = "all"
+    reason: Annotated[str, Field(min_length=1, max_length=200)] = "manual"
+
+
+def ledger_routes(ports: Ports, outbox: Outbox, wake: Any) -> APIRouter:
+    """Deliveries: the list, one of them, another try, and the settling of what is in doubt. `wake` tells the scheduler."""
+    router = APIRouter(prefix="/api/deliveries")
+    readers = allow("marketer", "sales", "viewer")
+
+    @router.get("", dependencies=[readers])
+    async def list_deliveries(
+        lead_id: str | None = None,
+        journey: str | None = None,
+        status: Status | None = None,
+        kind: Literal["email", "webhook"] | None = None,
+        message_id: str | None = None,
+        limit: Limit = 50,
+        cursor: str | None = None,
+    ) -> dict[str, Any]:
+        wanted = Wanted(lead_id, journey, status, kind, message_id)
+        try:
+            async with ports.database.reading() as connection:
+                items, following = await queries.list_deliveries(connection, wanted, limit, cursor)
+        except (ValueError, OverflowError):
+            raise Problem(400, "invalid", "cursor: not one that this list gave; leave it out to begin at the newest") from None
+        return {"items": items, "next": following}
+
+    @router.get("/{delivery_id}", dependencies=[readers])
+    async def show_delivery(delivery_id: str) -> dict[str, Any]:
+        return await _shown(ports, delivery_id)
+
+    @router.post("/{delivery_id}/retry", dependencies=[allow("marketer")])
+    async def retry(delivery_id: str) -> dict[str, Any]:
+        async with outbox.work() as work:
+            delivery = await _locked(work, delivery_id)
+            if delivery.status not in RETRIED:
+                raise Problem(409, "not_retryable", _why_not_retried(delivery))
+            await store.requeue(work, delivery)
+        wake()
+        return await _shown(ports, delivery_id)
+
+    @router.post("/{delivery_id}/resolve", dependencies=[allow("marketer")])
+    async def resolve(delivery_id: str, resolution: Annotated[Resolution, Body()]) -> dict[str, Any]:
+        async with outbox.work() as work:
+            delivery = await _locked(work, delivery_id)
+            if delivery.status != "in_doubt":
+                raise Problem(409, "not_in_doubt", f"delivery {delivery_id} is {delivery.status}; only one in_doubt is resolved")
+            await _resolve(work, delivery, resolution.as_)
+        wake()
+        return await _shown(ports, delivery_id)
+
+    return router
+
+
+async def _shown(ports: Ports, delivery_id: str) -> dict[str, Any]:
+    async with ports.database.reading() as connection:
+        found = await queries.find_delivery(connection, delivery_id)
+    if found is None:
+        raise _no_delivery(delivery_id)
+    return found
+
+
+async def _locked(work: Work, delivery_id: str) -> Delivery:
+    delivery = (await store.lock(work.conn, [delivery_id])).get(delivery_id)
+    if delivery is None:
+        raise _no_delivery(delivery_id)
+    return delivery
+
+
+def _no_delivery(delivery_id: str) -> Problem:
+    return Problem(404, "not_found", f"no delivery {delivery_id}; `dripline deliveries list` names them")
+
+
+def _why_not_retried(delivery: Delivery) -> str:
+    match delivery.status:
+        case "in_doubt":
+            return "it may have been accepted: say what became of it with `resolve`, as sent, failed or retry"
+        case "sent" | "suppressed":
+            return f"it is {delivery.status}, and stays so"
+        case _:
+            return f"it is {delivery.status}: it goes as soon as it can"
+
+
+async def _resolve(work: Work, delivery: Delivery, how: Literal["sent", "failed", "retry"]) -> None:
+    if how == "retry":
+        await store.requeue(work, delivery)
+    else:
+        await store.save_states(work, [(delivery, State(how, "resolved", attempts=delivery.attempts))])
+
+
+def suppression_routes(ports: Ports, outbox: Outbox) -> APIRouter:
+    """Addresses that must not be mailed: listed, added and taken off by hand."""
+    router = APIRouter(prefix="/api/suppressions")
+
+    @router.get("", dependencies=[allow("marketer", "viewer")])
+    async def list_suppressions(address: str | None = None, limit: Limit = 100) -> dict[str, Any]:
+        async with ports.database.reading() as connection:
+            return {"items": await queries.list_suppressions(connection, address, limit), "next": None}
+
+    @router.post("", dependencies=[allow("marketer")])
+    async def suppress(suppression: Annotated[NewSuppression, Body()]) -> dict[str, Any]:
+        async with outbox.work() as work:
+            row = suppression.model_dump() | {"address": address_key(suppression.address), "delivery_id": None, "at": work.now}
+            await leads.save_suppressions(work.conn, [row])
+        return row
+
+    @router.delete("/{address}", dependencies=[allow("marketer")])
+    async def lift(address: str) -> dict[str, Any]:
+        async with outbox.work() as work:
+            lifted = await work.conn.execute(SUPPRESSIONS.delete().where(SUPPRESSIONS.c.address == address_key(address)))
+        if lifted.rowcount == 0:
+            raise Problem(404, "not_found", "this address is not suppressed")
+        return {"lifted": lifted.rowcount}
+
+    return router
+
+
+def audit_routes(ports: Ports) -> APIRouter:
+    """Promise 3: what was received is what is accounted for."""
+    router = APIRouter(prefix="/api/audit")
+
+    @router.get("", dependencies=[allow("marketer", "viewer")])
+    async def audit() -> dict[str, Any]:
+        async with ports.database.reading() as connection:
+            steps = await queries.count_by_step(connection)
+            oddities = await queries.count_oddities(connection, ports.clock.now())
+        checks = [_sums_up(step) for step in steps]
+        checks += [{"name": f"no delivery is {what}", "ok": count == 0, "found": count} for what, count in oddities.items()]
+        return {"checks": checks}
+
+    @router.get("/received", dependencies=[allow("marketer", "viewer")])
+    async def received(before: AwareDatetime) -> dict[str, Any]:
+        async with ports.database.reading() as connection:
+            return {"before": before, "items": await queries.count_received(connection, before.astimezone(UTC))}
+
+    return router
+
+
+def _sums_up(step: dict[str, Any]) -> dict[str, Any]:
+    where = f"{step['journey']} · {step['step']}" if step["journey"] else "messages asked for over the API"
+    return {"name": f"received = sent + suppressed + waiting + in_doubt + failed ({where})"} | step

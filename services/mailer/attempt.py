@@ -1,0 +1,104 @@
+"""One attempt at one delivery, from the claim to its outcome.
+
+mail:     write ──► offer ──► mark `sending` ──► hand over
+hand-off: look up the endpoint ──► post the stored bytes
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from services.mailer.compose import BadAddress, Mail, compose, message_id_for
+from services.mailer.editions import Editions
+from services.mailer.ledger import Claim, Written
+from services.mailer.links import Links
+from services.mailer.loader import Endpoint, MailerPlaybook
+from services.mailer.outcomes import Deferred, Held, InDoubt, Outcome, Refused, Unwritten
+from services.mailer.templates import TemplateProblem
+from services.mailer.transport import MailTransport, Offer, WebhookSender
+from shared.clock import Clock, real_now
+from shared.errors import ConfigurationError
+from shared.signing import Signer
+from shared.telemetry import log as logger
+
+Mark = Callable[[Written], Awaitable[bool]]
+"""Marks a mail as `sending`, or says that it may not go any more."""
+IsDisabled = Callable[[str, str], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Carries claims out. Whatever goes wrong becomes an outcome: one bad delivery stops no other."""
+
+    editions: Editions
+    links: Links
+    signer: Signer
+    clock: Clock
+    mail: MailTransport
+    webhooks: WebhookSender
+    mark: Mark
+    is_disabled: IsDisabled
+
+    async def carry_out(self, claim: Claim) -> Outcome | None:
+        """The outcome; None where the delivery was taken out of our hands before anything left."""
+        try:
+            playbook = await self.editions.of(claim.delivery)
+        except ConfigurationError as error:
+            return Unwritten(str(error))
+        if claim.delivery.kind == "webhook":
+            return await self._post(claim, playbook)
+        return await self._mail(claim, playbook)
+
+    async def _mail(self, claim: Claim, playbook: MailerPlaybook) -> Outcome | None:
+        message_id = claim.delivery.message_id or message_id_for(claim.delivery.id, self.signer, playbook.mail.from_.domain)
+        written = self._write(claim, playbook, message_id)
+        if not isinstance(written, Mail):
+            return written
+        offer = await self.mail.offer(written.sender, written.recipient)
+        if isinstance(offer, Deferred | Refused | Held):
+            return offer
+        if not await self._marked(offer, Written(claim, message_id, written.targets)):
+            await offer.withdraw()
+            return None
+        return await _hand_over(offer, written.data, claim)
+
+    def _write(self, claim: Claim, playbook: MailerPlaybook, message_id: str) -> Mail | Unwritten | Refused:
+        assert claim.lead is not None  # a mail is only claimed for a known lead
+        try:
+            return compose(playbook, claim.delivery.send, claim.lead, self.links, message_id, real_now(), now=self.clock.now())
+        except TemplateProblem as problem:
+            return Unwritten(str(problem))
+        except BadAddress as problem:
+            return Refused("invalid_address", detail=str(problem))
+        except Exception as error:  # noqa: BLE001 - a template can break in more ways than we know; it waits for a better one
+            logger.exception("delivery.not_written", delivery_id=claim.delivery.id)
+            return Unwritten(f"{claim.delivery.send.template}: {error!r}")
+
+    async def _marked(self, offer: Offer, written: Written) -> bool:
+        try:
+            return await self.mark(written)
+        except BaseException:
+            await offer.withdraw()
+            raise
+
+    async def _post(self, claim: Claim, playbook: MailerPlaybook) -> Outcome:
+        name = claim.delivery.send.endpoint
+        endpoint = playbook.endpoints.get(name)
+        if endpoint is None:
+            return Unwritten(f"playbook {playbook.version} has no endpoint `{name}`: add it under `endpoints`")
+        if await self.is_disabled(name, url_hash(endpoint)):
+            return Refused("endpoint_disabled", detail=f"`{name}` answered 410 Gone earlier; publish another URL, then retry")
+        return await self.webhooks.post(endpoint, claim.delivery.id, claim.delivery.body or b"", real_now())
+
+
+async def _hand_over(offer: Offer, data: bytes, claim: Claim) -> Outcome:
+    try:
+        return await offer.data(data)
+    except Exception as error:  # noqa: BLE001 - after the mark nobody knows how far it got
+        logger.exception("delivery.hand_over_failed", delivery_id=claim.delivery.id)
+        return InDoubt("bug", detail=repr(error))
+
+
+def url_hash(endpoint: Endpoint) -> str:
+    """Names an endpoint's URL without keeping it: it may hold a secret."""
+    return hashlib.blake2b(endpoint.url.encode(), digest_size=16).hexdigest()

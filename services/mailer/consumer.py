@@ -1,0 +1,84 @@
+"""What reaches the mailer: messages become deliveries, activities keep its view of each lead.
+
+messages (Send, Withdraw) ──► ledger rows          activities ──► mailer_lead
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from services.mailer import leads, store
+from services.mailer.leads import Profile
+from services.mailer.ledger import suppress_withdrawn
+from services.mailer.webhook import webhook_body
+from shared import wire
+from shared.errors import InvalidMessage
+from shared.log import Record
+from shared.work import Work
+
+T = TypeVar("T")
+
+
+class _Glance(Struct):
+    """The little of an activity that says whether it matters here: most do not, and cost no more than this."""
+
+    sequence: int
+    lead: Raw
+    profile_changed: bool = True
+    merged_from: str | None = None
+
+
+class _Address(Struct):
+    id: str
+    email: str | None = None
+
+
+_glance = msgspec.json.Decoder(_Glance).decode
+_address = msgspec.json.Decoder(_Address).decode
+
+
+async def on_activities(work: Work, records: Sequence[Record]) -> None:
+    """Keep the newest profile of each lead whose profile changed, that merged, or that was unknown; the rest only moves the position."""
+    glances = [(record.key, _decoded(_glance, record.value)) for record in records]
+    silent = {lead_id for lead_id, glance in glances if not glance.profile_changed and glance.merged_from is None}
+    unknown = await leads.unknown(work.conn, silent)
+    telling = [glance for lead_id, glance in glances if glance.profile_changed or glance.merged_from is not None or lead_id in unknown]
+    if not telling:
+        return
+    profiles: dict[str, Profile] = {}
+    merges: dict[str, str] = {}
+    for glance in telling:
+        profile = _profile(glance)
+        if profile.id not in profiles or profiles[profile.id].sequence < profile.sequence:
+            profiles[profile.id] = profile
+        if glance.merged_from is not None:
+            merges[glance.merged_from] = profile.id
+    new = await leads.save_profiles(work.conn, profiles)
+    await leads.merge(work.conn, merges)
+    await store.make_due(work.conn, new, work.now)
+
+
+def _profile(glance: _Glance) -> Profile:
+    raw = bytes(glance.lead)
+    about = _decoded(_address, raw)
+    return Profile(about.id, glance.sequence, about.email, raw)
+
+
+async def on_messages(work: Work, records: Sequence[Record]) -> None:
+    """One delivery a message, however often it comes; a withdrawn one stays away, whichever of the two came first."""
+    messages = [_decoded(wire.decode_message, record.value) for record in records]
+    sends = {message.id: message for message in messages if isinstance(message, wire.Send)}
+    withdrawals = [message for message in messages if isinstance(message, wire.Withdraw)]
+    await store.save_withdrawals(work.conn, withdrawals)
+    bodies = {send.id: webhook_body(send, send.id, None) for send in sends.values() if send.kind == "handoff"}
+    await store.receive(work, list(sends.values()), bodies)
+    await suppress_withdrawn(work, sends.keys() | {withdrawal.id for withdrawal in withdrawals})
+
+
+def _decoded(decode: Callable[[Any], T], value: bytes) -> T:
+    try:
+        return decode(value)
+    except msgspec.MsgspecError as error:
+        raise InvalidMessage("undecodable", str(error)) from error

@@ -1,0 +1,43 @@
+"""Published playbooks as the mailer reads them: compiled once, kept by version."""
+
+from collections.abc import Mapping
+
+from services.mailer.loader import MailerPlaybook, load
+from services.mailer.policy import NEWEST_PLAYBOOK, Delivery, WhenInDoubt
+from shared.errors import ConfigurationError
+from shared.playbooks import Playbook, Playbooks
+
+
+class Editions:
+    """Every version that a delivery may ask for. `environ` fills the `${NAME}`s; it is read here and never stored."""
+
+    def __init__(self, playbooks: Playbooks, environ: Mapping[str, str]) -> None:
+        self._playbooks = playbooks
+        self._environ = environ
+        self._known: dict[str, MailerPlaybook] = {}
+
+    async def of(self, delivery: Delivery) -> MailerPlaybook:
+        """The playbook a delivery goes by: its own, or the newest where only a newer one can mend it. Raises ConfigurationError."""
+        if delivery.reason in NEWEST_PLAYBOOK:
+            return self._compiled(await self._playbooks.newest())
+        return self._compiled(await self._playbooks.get(delivery.send.version))
+
+    async def newest_version(self) -> str | None:
+        """None while nothing was published."""
+        try:
+            return (await self._playbooks.newest()).version
+        except ConfigurationError:
+            return None
+
+    async def when_in_doubt(self, delivery: Delivery) -> WhenInDoubt:
+        """What the playbook wants for this category; `hold` where the playbook cannot be had."""
+        try:
+            mail = (await self.of(delivery)).mail
+        except ConfigurationError:
+            return "hold"
+        return mail.in_doubt_transactional if delivery.send.category == "transactional" else mail.in_doubt_marketing
+
+    def _compiled(self, playbook: Playbook) -> MailerPlaybook:
+        if playbook.version not in self._known:
+            self._known[playbook.version] = load(playbook.files, self._environ, playbook.version)
+        return self._known[playbook.version]

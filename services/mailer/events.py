@@ -1,0 +1,50 @@
+"""What the mailer tells the others: each mail's fate, as an ordinary event of its lead. Pure."""
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+from services.mailer.policy import Delivery, Status
+from shared.wire import OURSELVES, Event
+
+EVENT_OF: dict[Status, str] = {
+    "sent": "Email Sent",
+    "suppressed": "Email Suppressed",
+    "failed": "Email Failed",
+    "in_doubt": "Email In Doubt",
+}
+"""The states in which a send step is over."""
+
+CLICKED = "Email Link Clicked"
+OPENED = "Email Opened"
+UNSUBSCRIBED = "Unsubscribed"
+
+
+def mail_event(delivery: Delivery, name: str, at: datetime, *, lead_id: str | None = None, hit: str = "", **more: Any) -> Event:
+    """The event `name` of this delivery. Said twice it is one event; `hit` tells apart what may truly happen twice."""
+    send = delivery.send
+    properties = {
+        "journey": send.journey,
+        "step": send.step,
+        "template": send.template,
+        "enrollment_id": send.enrollment_id,
+        "transition": send.transition,
+        "message_id": delivery.message_id or "",
+    }
+    return Event(
+        id=_event_id(delivery.id, name, hit),
+        type="track",
+        name=name,
+        at=at,
+        received_at=at,
+        source=OURSELVES,
+        lead_id=lead_id or delivery.lead_id,
+        trusted=True,
+        properties=properties | more,
+        depth=send.depth + 1,
+    )
+
+
+def _event_id(delivery_id: str, name: str, hit: str) -> str:
+    seed = "\0".join((OURSELVES, delivery_id, name, hit)).encode()
+    return hashlib.blake2b(seed, digest_size=16).hexdigest()

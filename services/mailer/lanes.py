@@ -1,0 +1,76 @@
+"""What deliveries leave through: the relay, and each endpoint. A lane in trouble holds its own and nobody else's."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from services.mailer.outcomes import Deferred, Delivered, Gone, Held, InDoubt, Outcome, Refused, Unwritten
+from shared import wire
+
+RELAY = "relay"
+RELAY_PLACES = 60
+ENDPOINT_PLACES = 4
+
+OUTAGE_PAUSES = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 5, 10, 30, 60))
+"""While the relay does not answer."""
+REFUSAL_PAUSES = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 300, 900))
+"""While the relay refuses us: a person must mend it, and knocking harder harms our name."""
+STRIKES = 3
+"""One mail the relay will not have from us is that mail's trouble; so many in a row are ours."""
+
+
+def lane_of(send: wire.Send) -> str:
+    return f"endpoint:{send.endpoint}" if send.kind == "handoff" else RELAY
+
+
+@dataclass(slots=True)
+class Lane:
+    """How much may be under way in it now. After trouble one delivery tries it alone; an answer opens it again."""
+
+    places: int
+    busy: int = 0
+    troubles: int = 0
+    strikes: int = 0
+    held_until: datetime | None = None
+
+    def room(self, now: datetime) -> int:
+        if self.held_until is not None and now < self.held_until:
+            return 0
+        return max(0, (1 if self.troubles else self.places) - self.busy)
+
+    def opens_at(self, now: datetime) -> datetime | None:
+        """When there is room again; None where that depends on those under way."""
+        if self.held_until is not None and now < self.held_until:
+            return self.held_until
+        return now if self.room(now) > 0 else None
+
+    def learn(self, outcome: Outcome, now: datetime) -> bool:
+        """Take an outcome in; True when the lane closes because of it."""
+        match outcome:
+            case Delivered():
+                self.troubles, self.strikes, self.held_until = 0, 0, None
+                return False
+            case Held(ours=ours):
+                return self._close(REFUSAL_PAUSES if ours else OUTAGE_PAUSES, now)
+            case Deferred(ours=True) | Refused(ours=True):
+                self.strikes += 1
+                return self.strikes >= STRIKES and self._close(REFUSAL_PAUSES, now)
+            case Deferred() | Refused() | Gone():
+                self.troubles, self.held_until = 0, None  # it answers
+                return False
+            case InDoubt() | Unwritten():
+                return False
+            case never:
+                assert_never(never)
+
+    def _close(self, pauses: tuple[timedelta, ...], now: datetime) -> bool:
+        """Those under way together fail together: that is one trouble."""
+        if self.held_until is not None and now < self.held_until:
+            return False
+        self.held_until = now + pauses[min(self.troubles, len(pauses) - 1)]
+        self.troubles += 1
+        return True
+
+
+def new_lane(name: str) -> Lane:
+    return Lane(RELAY_PLACES if name == RELAY else ENDPOINT_PLACES)

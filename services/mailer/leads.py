@@ -1,0 +1,107 @@
+"""The mailer's own view of each lead, kept from activities, and who must not be mailed.
+
+A lead that became part of another stays as a tombstone: whatever still names it (a message, a token, a late activity) finds the survivor.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.mailer.policy import Recipient, Suppression, address_key
+from services.mailer.tables import DELIVERIES, LEADS, SUPPRESSIONS
+from shared import wire
+from shared.db import among, upsert
+
+_decode_lead = msgspec.json.Decoder(wire.Lead).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A lead as one of its activities told, still in the bytes it came in."""
+
+    id: str
+    sequence: int
+    address: str | None
+    lead: bytes
+
+
+async def unknown(connection: AsyncConnection, lead_ids: Iterable[str]) -> set[str]:
+    """Those of the ids that no activity has told of yet."""
+    asked = set(lead_ids)
+    if not asked:
+        return asked
+    found = await connection.execute(select(LEADS.c.id).where(among(LEADS.c.id, asked)))
+    return asked - set(found.scalars())
+
+
+async def save_profiles(connection: AsyncConnection, profiles: Mapping[str, Profile]) -> set[str]:
+    """Keep the newest of each lead; an older one than is kept, or one of a merged lead, changes nothing. Answers the ids seen first."""
+    kept = await connection.execute(
+        select(LEADS.c.id, LEADS.c.sequence, LEADS.c.merged_into).where(among(LEADS.c.id, profiles)).with_for_update()
+    )
+    known = {row.id: row for row in kept}
+    new = [profile for profile in profiles.values() if profile.id not in known]
+    newer = [
+        profile
+        for profile in profiles.values()
+        if profile.id in known and known[profile.id].merged_into is None and profile.sequence > known[profile.id].sequence
+    ]
+    rows = [{"id": p.id, "sequence": p.sequence, "address": p.address, "lead": p.lead} for p in (*new, *newer)]
+    await upsert(connection, LEADS, rows, ["id"])
+    return {profile.id for profile in new}
+
+
+async def merge(connection: AsyncConnection, merges: Mapping[str, str]) -> None:
+    """Make each key a tombstone and move its deliveries to the lead that it became part of."""
+    now_is = await resolve(connection, merges.values())
+    moved = [(gone, now_is[survivor]) for gone, survivor in merges.items() if now_is[survivor] != gone]
+    if not moved:
+        return
+    tombstones = [{"id": gone, "sequence": 0, "address": None, "lead": b"", "merged_into": survivor} for gone, survivor in moved]
+    await upsert(connection, LEADS, tombstones, ["id"])
+    move = update(DELIVERIES).where(DELIVERIES.c.lead_id == bindparam("gone")).values(lead_id=bindparam("survivor"))
+    await connection.execute(move, [{"gone": gone, "survivor": survivor} for gone, survivor in moved])
+
+
+async def resolve(connection: AsyncConnection, lead_ids: Iterable[str]) -> dict[str, str]:
+    """Each id with the lead that it is now."""
+    now_is = {lead_id: lead_id for lead_id in lead_ids}
+    while True:
+        asked = set(now_is.values())
+        found = await connection.execute(
+            select(LEADS.c.id, LEADS.c.merged_into).where(among(LEADS.c.id, asked), LEADS.c.merged_into.is_not(None))
+        )
+        moved = {row.id: row.merged_into for row in found}
+        if not moved:
+            return now_is
+        now_is = {lead_id: moved.get(target, target) for lead_id, target in now_is.items()}
+
+
+async def load_recipients(connection: AsyncConnection, lead_ids: Iterable[str]) -> dict[str, Recipient]:
+    """The leads that are known, by the id they were asked for, each with what stands against its address."""
+    now_is = await resolve(connection, set(lead_ids))
+    found = await connection.execute(select(LEADS.c.id, LEADS.c.lead).where(among(LEADS.c.id, set(now_is.values())), LEADS.c.lead != b""))
+    leads = {row.id: _decode_lead(row.lead) for row in found}
+    suppressions = await load_suppressions(connection, [lead.email for lead in leads.values() if lead.email])
+    recipients = {lead_id: Recipient(lead, tuple(suppressions.get(address_key(lead.email or ""), ()))) for lead_id, lead in leads.items()}
+    return {asked: recipients[is_now] for asked, is_now in now_is.items() if is_now in recipients}
+
+
+async def load_suppressions(connection: AsyncConnection, addresses: Sequence[str]) -> dict[str, list[Suppression]]:
+    """What stands against each of the addresses, by `address_key`."""
+    keys = {address_key(address) for address in addresses}
+    if not keys:
+        return {}
+    rows = await connection.execute(select(SUPPRESSIONS).where(among(SUPPRESSIONS.c.address, keys)))
+    found: dict[str, list[Suppression]] = {}
+    for row in rows:
+        found.setdefault(row.address, []).append(Suppression(row.scope, row.reason, row.at))
+    return found
+
+
+async def save_suppressions(connection: AsyncConnection, rows: Sequence[dict[str, object]]) -> None:
+    """Keep the suppressions; one that is there already takes the new reason and time."""
+    await upsert(connection, SUPPRESSIONS, [row | {"address": address_key(str(row["address"]))} for row in rows], ["address", "scope"])

@@ -1,0 +1,205 @@
+"""The three moves of a delivery that is going out, each one transaction: claimed, marked `sending`, settled.
+
+Between them anything may happen: a crash, an unsubscription, a withdrawal, another replica. Each move therefore locks the row, looks at it
+anew, and does nothing where somebody else has moved it since (`claims` is the fence).
+"""
+
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.mailer import leads, policy, store
+from services.mailer.editions import Editions
+from services.mailer.outcomes import InDoubt, Outcome, Refused
+from services.mailer.policy import WAITING, Decision, Delivery, Recipient, Send, State, Suppress, WhenInDoubt, decide, decided
+from services.mailer.store import Front
+from shared import wire
+from shared.work import Outbox, Work
+
+CLAIM_LEASE = timedelta(minutes=5)
+"""How long one has to get from the claim to the mark; longer than an offer may take."""
+SENDING_LEASE = timedelta(minutes=15)
+"""How long one has to learn the outcome; longer than the relay may take to answer."""
+
+OPEN = WAITING | {"sending"}
+
+_encode_targets = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery in our hands, with the lead it goes to (None for a hand-off: it carries its own)."""
+
+    delivery: Delivery
+    lead: wire.Lead | None = None
+
+    @property
+    def address(self) -> str | None:
+        return self.lead.email if self.lead else None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What one claim took in hand, and how many rows it moved in all."""
+
+    claims: list[Claim]
+    moved: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided about a delivery; `change` is what that makes of its row, None where it may go."""
+
+    claim: Claim
+    decision: Decision
+
+    @property
+    def change(self) -> tuple[Delivery, State] | None:
+        return None if isinstance(self.decision, Send) else (self.claim.delivery, decided(self.claim.delivery, self.decision))
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A mail that is ready: what the ledger must keep of it."""
+
+    claim: Claim
+    message_id: str
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An attempt's outcome, with what decides about the next one."""
+
+    claim: Claim
+    outcome: Outcome
+    when_in_doubt: WhenInDoubt
+    held_until: datetime
+    disables: tuple[str, str] | None = None  # the endpoint that is gone: its name, its URL's hash
+
+
+class Ledger:
+    """The shell around `policy`: load, decide, save."""
+
+    def __init__(self, outbox: Outbox, editions: Editions) -> None:
+        self._outbox = outbox
+        self._editions = editions
+
+    async def claim(self, fronts: Sequence[Front], rooms: Mapping[str, int], in_hand: Collection[str], now: datetime) -> Claimed:
+        """Take due deliveries, at most `rooms` of each lane; those that may not go are settled here. `in_hand` are ours already."""
+        async with self._outbox.work() as work:
+            due = await self._lock_due(work, fronts, dict(rooms), in_hand, now)
+            await self._doubt_expired(work, [delivery for delivery in due if delivery.status == "sending"])
+            claims = await self._take(work, [delivery for delivery in due if delivery.status in WAITING])
+        return Claimed(claims, len(due))
+
+    async def _lock_due(
+        self, work: Work, fronts: Sequence[Front], rooms: dict[str, int], in_hand: Collection[str], now: datetime
+    ) -> list[Delivery]:
+        due: list[Delivery] = []
+        for front in fronts:
+            if rooms[front.lane] > 0:
+                locked = await store.lock_due(work.conn, front, now, rooms[front.lane] + len(in_hand))
+                taken = [delivery for delivery in locked if delivery.id not in in_hand][: rooms[front.lane]]
+                rooms[front.lane] -= len(taken)
+                due += taken
+        return due
+
+    async def _doubt_expired(self, work: Work, expired: Sequence[Delivery]) -> None:
+        """Still `sending` after its lease: whoever sent it is gone, and the mail may have been accepted."""
+        outcome = InDoubt("interrupted")
+        states = []
+        for delivery in expired:
+            wish = await self._editions.when_in_doubt(delivery)
+            states.append((delivery, policy.settle(delivery, outcome, work.now, when_in_doubt=wish, held_until=work.now)))
+        await store.save_states(work, states)
+
+    async def _take(self, work: Work, due: Sequence[Delivery]) -> list[Claim]:
+        judged = await judge(work.conn, due, work.now)
+        await store.save_states(work, [change for verdict in judged if (change := verdict.change)])
+        going = [verdict.claim for verdict in judged if isinstance(verdict.decision, Send)]
+        await store.take(work.conn, [(claim.delivery, claim.address) for claim in going], work.now, work.now + CLAIM_LEASE)
+        return [replace(claim, delivery=replace(claim.delivery, claims=claim.delivery.claims + 1)) for claim in going]
+
+    async def mark(self, work: Work, mails: Sequence[Written]) -> list[bool]:
+        """Mark those that may still go as `sending`: after the commit their mails must be handed over. False: keep your hands off."""
+        rows = await store.lock(work.conn, [mail.claim.delivery.id for mail in mails])
+        ours = [rows[mail.claim.delivery.id] for mail in mails if _is_ours(rows.get(mail.claim.delivery.id), mail.claim, WAITING)]
+        verdicts = {verdict.claim.delivery.id: verdict for verdict in await judge(work.conn, ours, work.now)}
+        going = [mail for mail in mails if _may_go(mail, verdicts.get(mail.claim.delivery.id))]
+        stays = verdicts.keys() - {mail.claim.delivery.id for mail in going}
+        await store.save_states(work, [verdicts[one].change or _again(verdicts[one].claim.delivery, work.now) for one in sorted(stays)])
+        sending = [
+            {"the_id": mail.claim.delivery.id, "message_id": mail.message_id, "targets": _encode_targets(mail.targets)} for mail in going
+        ]
+        await store.mark_sending(work.conn, sending, work.now + SENDING_LEASE)
+        return [mail in going for mail in mails]
+
+    async def settle(self, work: Work, endings: Sequence[Ending]) -> list[None]:
+        """Write down how attempts ended."""
+        rows = await store.lock(work.conn, [ending.claim.delivery.id for ending in endings])
+        ours = [
+            (rows[ending.claim.delivery.id], ending)
+            for ending in endings
+            if _is_ours(rows.get(ending.claim.delivery.id), ending.claim, OPEN)
+        ]
+        await store.save_states(work, [(row, _settled(row, ending, work.now)) for row, ending in ours])
+        dead = [
+            _dead_address(ending, work.now) for row, ending in ours if isinstance(ending.outcome, Refused) and ending.outcome.dead_address
+        ]
+        await leads.save_suppressions(work.conn, dead)
+        for _, ending in ours:
+            if ending.disables is not None:
+                await store.disable(work.conn, *ending.disables, "gone", work.now)
+        return [None] * len(endings)
+
+
+async def judge(connection: AsyncConnection, deliveries: Sequence[Delivery], now: datetime) -> list[Verdict]:
+    """Decide about each, by what is known of its lead, its address and its withdrawal at this moment."""
+    if not deliveries:
+        return []
+    recipients = await leads.load_recipients(connection, [delivery.lead_id for delivery in deliveries if delivery.kind == "email"])
+    withdrawn = await store.load_withdrawn(connection, [delivery.id for delivery in deliveries])
+    return [_verdict(delivery, recipients.get(delivery.lead_id), withdrawn.get(delivery.id), now) for delivery in deliveries]
+
+
+def _verdict(delivery: Delivery, recipient: Recipient | None, withdrawn: str | None, now: datetime) -> Verdict:
+    lead = recipient.lead if recipient and delivery.kind == "email" else None
+    return Verdict(Claim(delivery, lead), decide(delivery, recipient, withdrawn, now))
+
+
+def _is_ours(row: Delivery | None, claim: Claim, statuses: Set[str]) -> bool:
+    """Whether the row still stands where we left it."""
+    return row is not None and row.claims == claim.delivery.claims and row.status in statuses
+
+
+def _may_go(mail: Written, verdict: Verdict | None) -> bool:
+    """Allowed now, and still to the address that it was written for."""
+    return verdict is not None and isinstance(verdict.decision, Send) and verdict.claim.address == mail.claim.address
+
+
+def _again(delivery: Delivery, now: datetime) -> tuple[Delivery, State]:
+    """It may go, but not as it was written: its lead has another address by now."""
+    return delivery, State(delivery.status, delivery.reason, due_at=now, attempts=delivery.attempts)
+
+
+def _settled(row: Delivery, ending: Ending, now: datetime) -> State:
+    return policy.settle(row, ending.outcome, now, when_in_doubt=ending.when_in_doubt, held_until=ending.held_until)
+
+
+def _dead_address(ending: Ending, now: datetime) -> dict[str, object]:
+    delivery = ending.claim.delivery
+    return {"address": ending.claim.address, "scope": "all", "reason": "hard_bounce", "delivery_id": delivery.id, "at": now}
+
+
+async def suppress_withdrawn(work: Work, delivery_ids: Collection[str]) -> None:
+    """End those of the deliveries that were taken back and have not left."""
+    withdrawn = await store.load_withdrawn(work.conn, delivery_ids)
+    if not withdrawn:
+        return
+    rows = await store.lock(work.conn, withdrawn)
+    waiting = [row for row in rows.values() if row.status in WAITING]
+    await store.save_states(work, [(row, decided(row, Suppress(withdrawn[row.id]))) for row in waiting])

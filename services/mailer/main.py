@@ -1,0 +1,97 @@
+"""Builds the mailer: its HTTP face, the consumers that fill the ledger, the scheduler that empties it."""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+
+from fastapi import FastAPI
+
+from services.mailer import store
+from services.mailer.api import audit_routes, ledger_routes, suppression_routes
+from services.mailer.attempt import Attempts
+from services.mailer.consumer import on_activities, on_messages
+from services.mailer.editions import Editions
+from services.mailer.group_commit import GroupCommit
+from services.mailer.ledger import Ledger
+from services.mailer.links import Links
+from services.mailer.pages import create_pages
+from services.mailer.readers import LedgerReaders
+from services.mailer.relay import parse_smtp_url
+from services.mailer.scheduler import Scheduler
+from services.mailer.settings import MailerSettings
+from services.mailer.smtp import SmtpTransport
+from services.mailer.transport import MailTransport, WebhookSender
+from services.mailer.webhook import WebhookTransport
+from shared.consumer import Consumer
+from shared.housekeeping import Chore
+from shared.http import service_app
+from shared.letters_api import dead_letter_routes
+from shared.metronome import Metronome
+from shared.service import Ports, Service
+from shared.wire import ACTIVITIES, MESSAGES
+from shared.work import Outbox
+
+NAME = "mailer"
+
+
+def build(
+    settings: MailerSettings,
+    ports: Ports,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    mail: MailTransport | None = None,
+    webhooks: WebhookSender | None = None,
+) -> Service:
+    """The mailer, not yet started. `environ` fills playbook.yaml's `${NAME}`s; `mail` and `webhooks` stand in for the real ways out."""
+    outbox = Outbox(NAME, ports.database, ports.log, ports.clock)
+    editions = Editions(ports.playbooks, environ)
+    links = Links(ports.signer, settings.public_url)
+    mail = mail or SmtpTransport(parse_smtp_url(settings.smtp_url.get_secret_value()))
+    webhooks = webhooks or WebhookTransport(settings.allow_private_webhooks)
+    scheduler = build_scheduler(ports, outbox, editions, links, mail, webhooks, alone=settings.sole_owner)
+    metronome = Metronome(NAME, ports.clock, scheduler.tick)
+    scheduler.on_free = metronome.wake
+
+    async def deliver() -> None:
+        try:
+            await metronome.run()
+        finally:
+            await scheduler.stop()
+            await mail.close()
+            await webhooks.close()
+
+    messages = Consumer(MESSAGES, ports, outbox, on_messages, metronome.wake)
+    activities = Consumer(ACTIVITIES, ports, outbox, on_activities)
+    return Service(
+        NAME,
+        _app(ports, outbox, LedgerReaders(outbox, ports.database, editions), links, metronome),
+        loops=[messages.run, activities.run, deliver],
+        chores=[Chore("mailer outbox", timedelta(seconds=5), outbox.sweep)],
+    )
+
+
+def build_scheduler(
+    ports: Ports, outbox: Outbox, editions: Editions, links: Links, mail: MailTransport, webhooks: WebhookSender, *, alone: bool
+) -> Scheduler:
+    """What takes due deliveries out; whoever calls its `tick` is its clock."""
+    ledger = Ledger(outbox, editions)
+
+    async def is_disabled(name: str, url_hash: str) -> bool:
+        async with ports.database.reading() as connection:
+            return await store.is_disabled(connection, name, url_hash)
+
+    marks = GroupCommit(outbox, ledger.mark)
+    attempts = Attempts(editions, links, ports.signer, ports.clock, mail, webhooks, marks.put, is_disabled)
+    settle = GroupCommit(outbox, ledger.settle)
+    return Scheduler(outbox, ports.database, ports.clock, ledger, editions, attempts, settle, alone=alone)
+
+
+def _app(ports: Ports, outbox: Outbox, readers: LedgerReaders, links: Links, metronome: Metronome) -> FastAPI:
+    routers = [
+        ledger_routes(ports, outbox, metronome.wake),
+        suppression_routes(ports, outbox),
+        audit_routes(ports),
+        dead_letter_routes(ports, outbox),
+        create_pages(readers, links, ports.clock),
+    ]
+    return service_app(NAME, ports, routers)

@@ -1,0 +1,149 @@
+"""When deliveries go out: claims what is due, lane by lane, and keeps a bounded number under way.
+
+tick ──claim──► one task a delivery ──attempt──► outcome ──settle──► the metronome is woken for the next
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from services.mailer import store
+from services.mailer.attempt import Attempts, url_hash
+from services.mailer.editions import Editions
+from services.mailer.group_commit import GroupCommit
+from services.mailer.lanes import Lane, lane_of, new_lane
+from services.mailer.ledger import Claim, Ending, Ledger
+from services.mailer.outcomes import Deferred, Gone, Held, Outcome, Refused
+from services.mailer.store import Front
+from shared.clock import Clock
+from shared.db import Database
+from shared.telemetry import log as logger
+from shared.work import Outbox
+
+DRAIN_SECONDS = 5.0
+"""How long those under way may take to end when the service is told to stop."""
+
+
+class Scheduler:
+    """`tick` does what is due and answers when it wants to be called again. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        database: Database,
+        clock: Clock,
+        ledger: Ledger,
+        editions: Editions,
+        attempts: Attempts,
+        settle: GroupCommit[Ending, None],
+        *,
+        alone: bool,
+    ) -> None:
+        self._outbox = outbox
+        self._database = database
+        self._clock = clock
+        self._ledger = ledger
+        self._editions = editions
+        self._attempts = attempts
+        self._settle = settle
+        self._just_begun = alone
+        self._newest_version: str | None = None
+        self._lanes: dict[str, Lane] = {}
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self.on_free: Callable[[], None] = lambda: None
+
+    async def tick(self, now: datetime) -> datetime | None:
+        """Claim what is due and may go, and start it; does not wait for it to end."""
+        await self._release(now)
+        async with self._database.reading() as connection:
+            fronts = await store.load_fronts(connection)
+        rooms = {front.lane: self._lane(front.lane).room(now) for front in fronts}
+        due = [front for front in fronts if front.due_at <= now and rooms[front.lane] > 0]
+        if not due:
+            return self._next(fronts, now)
+        claimed = await self._ledger.claim(due, rooms, self._under_way.keys(), now)
+        for claim in claimed.claims:
+            self._start(claim)
+        return now if claimed.moved else None
+
+    async def _release(self, now: datetime) -> None:
+        """Make due what a restart or a newer playbook sets free."""
+        if self._just_begun:
+            async with self._outbox.work() as work:
+                await store.release_leftovers(work.conn, now)
+            self._just_begun = False
+        newest = await self._editions.newest_version()
+        if newest != self._newest_version:
+            async with self._outbox.work() as work:
+                await store.release_templates(work.conn, now)
+            self._newest_version = newest
+
+    def _lane(self, name: str) -> Lane:
+        if name not in self._lanes:
+            self._lanes[name] = new_lane(name)
+        return self._lanes[name]
+
+    def _next(self, fronts: Sequence[Front], now: datetime) -> datetime | None:
+        """When a front comes due or a held lane opens; a full lane wakes us itself."""
+        moments = []
+        for front in fronts:
+            opens_at = self._lane(front.lane).opens_at(now)
+            if opens_at is not None:
+                moments.append(max(front.due_at, opens_at))
+        return min(moments, default=None)
+
+    def _start(self, claim: Claim) -> None:
+        lane = self._lane(lane_of(claim.delivery.send))
+        lane.busy += 1
+        task = asyncio.create_task(self._carry_out(claim, lane))
+        self._under_way[claim.delivery.id] = task
+
+        def ended(_: asyncio.Task[None]) -> None:
+            lane.busy -= 1
+            del self._under_way[claim.delivery.id]
+            self.on_free()
+
+        task.add_done_callback(ended)
+
+    async def _carry_out(self, claim: Claim, lane: Lane) -> None:
+        try:
+            outcome = await self._attempts.carry_out(claim)
+        except Exception as error:  # noqa: BLE001 - whatever this delivery broke, it stops no other, and nothing of it has left
+            logger.exception("delivery.attempt_failed", delivery_id=claim.delivery.id)
+            outcome = Deferred("bug", detail=repr(error))
+        if outcome is not None:
+            try:
+                await self._settle.put(await self._ending(claim, outcome, lane))
+            except Exception:  # noqa: BLE001 - the lease will run out, and the ledger then says what that means
+                logger.exception("delivery.not_settled", delivery_id=claim.delivery.id)
+
+    async def _ending(self, claim: Claim, outcome: Outcome, lane: Lane) -> Ending:
+        now = self._clock.now()
+        if lane.learn(outcome, now):
+            _alarm(claim, outcome, lane)
+        wish = await self._editions.when_in_doubt(claim.delivery)
+        return Ending(claim, outcome, wish, lane.held_until or now, await self._gone(claim) if isinstance(outcome, Gone) else None)
+
+    async def _gone(self, claim: Claim) -> tuple[str, str]:
+        name = claim.delivery.send.endpoint
+        return name, url_hash((await self._editions.of(claim.delivery)).endpoints[name])
+
+    async def idle(self) -> None:
+        """Returns when nothing is under way."""
+        while self._under_way:
+            await asyncio.wait(list(self._under_way.values()))
+
+    async def stop(self) -> None:
+        """Let those under way end, for a while; what is cut off then is made good at the next start."""
+        tasks = list(self._under_way.values())
+        if tasks:
+            _, pending = await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _alarm(claim: Claim, outcome: Outcome, lane: Lane) -> None:
+    ours = isinstance(outcome, Deferred | Refused | Held) and outcome.ours
+    say = logger.error if ours else logger.warning
+    say("lane.held", lane=lane_of(claim.delivery.send), why=getattr(outcome, "reason", ""), until=lane.held_until)
