@@ -1,0 +1,1 @@
+"""Knows every lead: who it is, what it has done, and how ready it is."""

@@ -1,0 +1,119 @@
+"""Scoring's HTTP face: the leads, one lead now or at a past moment, its events, changes to it, the audit."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from services.scoring.audit import audit
+from services.scoring.changes import LeadChange, change_lead
+from services.scoring.leads import Scored, refold
+from services.scoring.queries import LeadFilter, Recorded, events_until, find_lead, list_events, list_leads
+from services.scoring.rulebook import Rulebook
+from services.scoring.views import event_view, lead_view, whole_view
+from shared.http import Problem, allow
+from shared.instant import EPOCH, MICROSECOND
+from shared.keys import Key
+from shared.service import Ports
+from shared.wire import encode
+from shared.work import Outbox
+
+Limit = Annotated[int, Query(ge=1, le=500)]
+READER, WRITER = allow("marketer", "sales", "viewer"), allow("marketer")
+
+
+def lead_routes(ports: Ports, outbox: Outbox, rulebook: Rulebook) -> APIRouter:
+    """`/api/leads` and what lies below it. A lead that became part of another is found under both ids."""
+    router = APIRouter(prefix="/api/leads")
+
+    @router.get("", dependencies=[READER])
+    async def leads(
+        email: str | None = None,
+        user_id: str | None = None,
+        min_readiness: int | None = None,
+        hot: bool | None = None,
+        sleeping: bool | None = None,
+        q: str | None = None,
+        limit: Limit = 50,
+        cursor: str | None = None,
+    ) -> Response:
+        wanted = LeadFilter(email, user_id, min_readiness, hot, sleeping, q)
+        definitions, now = await rulebook.newest(), ports.clock.now()
+        async with ports.database.reading() as connection:
+            found = await list_leads(connection, wanted, limit, cursor)
+        return _page([lead_view(scored, definitions, now) for scored in found], found[-1].lead.id if len(found) == limit else None)
+
+    @router.get("/{lead_id}", dependencies=[READER])
+    async def lead(lead_id: str, as_of: datetime | None = None) -> Response:
+        if as_of is not None:
+            return await past_lead(lead_id, as_of)
+        async with ports.database.reading() as connection:
+            scored = _there(await find_lead(connection, lead_id), lead_id)
+        return _json(whole_view(scored, await rulebook.newest(), ports.clock.now()))
+
+    async def past_lead(lead_id: str, as_of: datetime) -> Response:
+        moment = as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
+        if moment > ports.clock.now():
+            raise Problem(400, "invalid", "as_of: lies in the future; name a past moment")
+        async with ports.database.reading() as connection:
+            scored = _there(await find_lead(connection, lead_id), lead_id)
+            events = await events_until(connection, scored.lead.id, moment)
+        if not events:
+            raise Problem(404, "not_found", f"the lead {lead_id} had done nothing by then")
+        definitions = await rulebook.newest()
+        return _json(whole_view(refold(scored.lead, events, definitions, moment), definitions, moment))
+
+    @router.patch("/{lead_id}")
+    async def change(lead_id: str, change: LeadChange, key: Annotated[Key, WRITER]) -> Response:
+        scored = _there(await change_lead(outbox, rulebook, lead_id, change, key), lead_id)
+        return _json(whole_view(scored, await rulebook.newest(), ports.clock.now()))
+
+    @router.get("/{lead_id}/events", dependencies=[READER])
+    async def events(lead_id: str, limit: Limit = 50, cursor: str | None = None) -> Response:
+        before = None if cursor is None else _place(cursor)
+        async with ports.database.reading() as connection:
+            scored = _there(await find_lead(connection, lead_id), lead_id)
+            found = await list_events(connection, scored.lead.id, limit, before)
+        return _page([event_view(at, event) for at, event in found], _cursor(found[-1]) if len(found) == limit else None)
+
+    return router
+
+
+def audit_routes(ports: Ports, rulebook: Rulebook) -> APIRouter:
+    """`/api/audit`: scoring's part of it."""
+    router = APIRouter()
+
+    @router.get("/api/audit", dependencies=[READER])
+    async def checks() -> Response:
+        definitions = await rulebook.newest()
+        async with ports.database.reading() as connection:
+            return _json(await audit(connection, definitions, ports.clock.now()))
+
+    return router
+
+
+def _there(scored: Scored | None, lead_id: str) -> Scored:
+    if scored is None:
+        raise Problem(404, "not_found", f"no lead {lead_id}; `GET /api/leads?email=` or `?user_id=` finds one by what is known of him")
+    return scored
+
+
+def _cursor(last: Recorded) -> str:
+    return f"{(last.at - EPOCH) // MICROSECOND}.{last.event.id}"
+
+
+def _place(cursor: str) -> tuple[datetime, str]:
+    """Where a list was left. Raises Problem for what no list of ours has given."""
+    number, _, id = cursor.partition(".")
+    try:
+        return EPOCH + timedelta(microseconds=int(number)), id
+    except (ValueError, OverflowError) as error:
+        raise Problem(400, "invalid", "cursor: not one that this list gave; leave it out to begin at the newest") from error
+
+
+def _page(items: list[dict[str, Any]], following: str | None) -> Response:
+    return _json({"items": items, "next": following})
+
+
+def _json(value: Any) -> Response:
+    return Response(encode(value), media_type="application/json")

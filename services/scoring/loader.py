@@ -1,0 +1,172 @@
+"""Scoring's part of the playbook: readiness.yaml and four keys of playbook.yaml, to frozen definitions, with every mistake told at once.
+
+published files ──load──► Definitions ──► consumer.py, scheduler.py, api.py
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from services.scoring.forms import FitForm, OrdersForm, PlaybookForm, ReadinessForm, RuleForm
+from services.scoring.history import Noted, OrderRule
+from services.scoring.leads import TOLD_HERE, Definitions
+from services.scoring.readiness import Fit, Rule, Rules
+from shared.expressions import Expression, ExpressionError, compile_expression
+from shared.yaml import Document, Path, PlaybookError, Trouble, read, read_all, shape
+
+READINESS, PLAYBOOK = "readiness.yaml", "playbook.yaml"
+PLAYBOOK_KEYS = frozenset({"orders", "consent", "late_after", "events"})
+"""The keys of playbook.yaml that are scoring's."""
+OF_AN_EVENT = frozenset({"event"})
+OF_A_LEAD = frozenset({"lead.traits", "lead.tags", "lead.consent"})
+
+_ASKED_FOR = re.compile(r"lead\.events\s*(?:\[\s*(['\"])(?P<quoted>.+?)\1\s*\]|\.(?P<plain>[A-Za-z_]\w*))")
+M = TypeVar("M", bound=BaseModel)
+
+
+def load(files: Mapping[str, bytes], environ: Mapping[str, str]) -> Definitions:
+    """Read scoring's part of a playbook. Raises PlaybookError with all that is wrong in it.
+
+    What is left out is off: without readiness.yaml every lead stays at 1, without `late_after` only imported events are late.
+    """
+    reading = _Reading()
+    readiness = reading.form(files, READINESS, ReadinessForm, environ)
+    playbook = reading.form(files, PLAYBOOK, PlaybookForm, environ)
+    rules = Rules() if readiness is None else reading.rules(*readiness)
+    orders = None if playbook is None or playbook[1].orders is None else reading.orders(playbook[0], playbook[1].orders)
+    if reading.troubles:
+        raise PlaybookError(sorted(reading.troubles, key=lambda trouble: (trouble.file, trouble.line, trouble.column)))
+    return Definitions(
+        version=hashlib.sha256(files.get(READINESS, b"")).hexdigest()[:16],
+        rules=rules,
+        noted=Noted(frozenset(_histories(files)), orders),
+        late_after=None if playbook is None else playbook[1].late_after,
+    )
+
+
+class _Reading:
+    """Reads the two files; what is wrong is collected."""
+
+    def __init__(self) -> None:
+        self.troubles: list[Trouble] = []
+
+    def form(self, files: Mapping[str, bytes], file: str, model: type[M], environ: Mapping[str, str]) -> tuple[Document, M] | None:
+        """The file in its shape; None where it is not there or not right."""
+        if file not in files:
+            return None
+        try:
+            document = read(files[file], file)
+            if file == PLAYBOOK:
+                document = _our_keys(document.with_environment(environ, PLAYBOOK_KEYS))
+            return document, shape(document, model)
+        except PlaybookError as error:
+            self.troubles += error.troubles
+            return None
+
+    def rules(self, document: Document, form: ReadinessForm) -> Rules:
+        self._ids(document, form)
+        if form.rearm_below is not None and (form.hot is None or form.rearm_below > form.hot):
+            self._wrong(document, ("rearm_below",), "`rearm_below` must not lie above `hot`: a hot lead must cool below it first")
+        return Rules(
+            rules=tuple(self._rule(document, ("rules", index), rule, form.half_life) for index, rule in enumerate(form.rules)),
+            fit=tuple(self._fit(document, ("fit", index), line) for index, line in enumerate(form.fit)),
+            hot=form.hot,
+            rearm_below=form.rearm_below,
+            hold=form.hold or timedelta(0),
+        )
+
+    def orders(self, document: Document, form: OrdersForm) -> OrderRule:
+        amount = self._expression(document, ("orders", "amount"), form.amount, OF_AN_EVENT) if form.amount else None
+        return OrderRule(_names(form.event), _names(form.refund or []), amount)
+
+    def _ids(self, document: Document, form: ReadinessForm) -> None:
+        """Reasons and evidence go by the id, so rules and fit share one set of them."""
+        first: dict[str, Path] = {}
+        places = [(("rules", index, "id"), rule.id) for index, rule in enumerate(form.rules)]
+        places += [(("fit", index, "id"), line.id) for index, line in enumerate(form.fit)]
+        for place, id in places:
+            if id in first:
+                line = document.mark(first[id]).line
+                self._wrong(document, place, f"the id `{id}` stands twice, first on line {line}: give each rule its own")
+            first.setdefault(id, place)
+
+    def _rule(self, document: Document, place: Path, form: RuleForm, half_life: timedelta | None) -> Rule:
+        if (form.at_least is None) == (form.add is None):
+            self._wrong(document, place, f"rule `{form.id}`: write either `at_least: 7` or `add: 0.5`")
+        if form.max is not None and form.add is None:
+            self._wrong(document, (*place, "max"), "`max` holds the sum of an `add`; an `at_least` needs none")
+        for name in sorted(_names(form.event) & TOLD_HERE):
+            self._wrong(document, (*place, "event"), f"`{name}` is told by the readiness itself; count what the lead did")
+        return Rule(
+            id=form.id,
+            kind="at_least" if form.add is None else "add",
+            points=form.at_least or form.add or 0.0,
+            events=_names(form.event),
+            when=self._expression(document, (*place, "when"), form.when, OF_AN_EVENT) if form.when else None,
+            most=form.max,
+            half_life=form.half_life or half_life,
+            text=form.text,
+        )
+
+    def _fit(self, document: Document, place: Path, form: FitForm) -> Fit:
+        return Fit(form.id, self._expression(document, (*place, "when"), form.when, OF_A_LEAD), form.add, form.text)
+
+    def _expression(self, document: Document, place: Path, source: str, names: frozenset[str]) -> Expression:
+        try:
+            return compile_expression(source, names)
+        except ExpressionError as error:
+            self.troubles.append(document.trouble(place, error.message, error.offset))
+            return _NEVER
+
+    def _wrong(self, document: Document, place: Path, message: str) -> None:
+        self.troubles.append(document.trouble(place, message))
+
+
+_NEVER = compile_expression("false", frozenset())
+"""Stands where an expression could not be read, until all troubles are told."""
+
+
+def _our_keys(document: Document) -> Document:
+    if not isinstance(document.value, dict):
+        return document
+    return replace(document, value={key: value for key, value in document.value.items() if key in PLAYBOOK_KEYS})
+
+
+def _names(names: str | list[str]) -> frozenset[str]:
+    return frozenset([names] if isinstance(names, str) else names)
+
+
+def _histories(files: Mapping[str, bytes]) -> Iterator[str]:
+    """The events whose history anything in the playbook asks for, conditions and templates alike: only these are kept.
+
+    It is looked for as text, not parsed: one name too many costs a little room, and the other parts' languages stay theirs.
+    """
+    for file, text in files.items():
+        for part in _texts(file, text):
+            for found in _ASKED_FOR.finditer(part):
+                yield found["quoted"] or found["plain"]
+
+
+def _texts(file: str, text: bytes) -> Iterator[str]:
+    """A template whole; of YAML each text as it is meant, not as it is quoted."""
+    if not file.endswith((".yaml", ".yml")):
+        yield text.decode("utf-8", "replace")
+        return
+    try:
+        for document in read_all(text, file):
+            yield from _scalars(document.value)
+    except PlaybookError:
+        return  # told by whoever owns the file
+
+
+def _scalars(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _scalars(part)

@@ -1,0 +1,34 @@
+"""Builds scoring: the loop that reads events, the sweep of what fades, and its HTTP face."""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+
+from services.scoring.api import audit_routes, lead_routes
+from services.scoring.consumer import Scoring
+from services.scoring.rulebook import Rulebook
+from services.scoring.scheduler import Sweep
+from services.scoring.settings import ScoringSettings
+from shared.consumer import Consumer
+from shared.housekeeping import Chore
+from shared.http import service_app
+from shared.letters_api import dead_letter_routes
+from shared.metronome import Metronome
+from shared.service import Ports, Service
+from shared.wire import EVENTS
+from shared.work import Outbox
+
+
+def build(settings: ScoringSettings, ports: Ports, environ: Mapping[str, str] = os.environ) -> Service:
+    """Scoring, not yet started. `environ` is what `${NAME}` means in the playbook."""
+    outbox = Outbox("scoring", ports.database, ports.log, ports.clock)
+    rulebook = Rulebook(ports.playbooks, environ)
+    events = Consumer(EVENTS, ports, outbox, Scoring(rulebook).on_events)
+    sweep = Metronome("readiness", ports.clock, Sweep(ports.database, outbox, rulebook).tick)
+    routers = [lead_routes(ports, outbox, rulebook), audit_routes(ports, rulebook), dead_letter_routes(ports, outbox)]
+    return Service(
+        "scoring",
+        service_app("scoring", ports, routers),
+        loops=[events.run, sweep.run],
+        chores=[Chore("scoring outbox", timedelta(seconds=5), outbox.sweep)],
+    )

@@ -1,0 +1,114 @@
+"""Reads for the API: leads by what is asked for, one lead, its events, and the counts that must agree."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, false, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.scoring.identity import user_identity
+from services.scoring.leads import TOLD_HERE, Scored
+from services.scoring.store import IDENTITIES, LEADS, RECORD, decode_scored
+from shared.wire import OURSELVES, Event, decode_event
+
+
+class LeadFilter(NamedTuple):
+    """What a list of leads is narrowed to; None asks for nothing."""
+
+    email: str | None = None
+    user_id: str | None = None
+    min_readiness: int | None = None
+    hot: bool | None = None
+    sleeping: bool | None = None
+    q: str | None = None
+
+
+class Recorded(NamedTuple):
+    """An event of a lead, and the moment it counts at."""
+
+    at: datetime
+    event: Event
+
+
+async def list_leads(connection: AsyncConnection, wanted: LeadFilter, limit: int, before: str | None) -> list[Scored]:
+    """Living leads, the newest first, from the one after `before`."""
+    query = select(LEADS.c.state).where(LEADS.c.merged_into.is_(None), *_conditions(wanted)).order_by(LEADS.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(LEADS.c.id < before)
+    return [decode_scored(state) for state in (await connection.execute(query)).scalars()]
+
+
+async def find_lead(connection: AsyncConnection, lead_id: str) -> Scored | None:
+    """The lead of this id; for one that was merged, the lead it became part of."""
+    seen: str | None = lead_id
+    while seen is not None:
+        row = (await connection.execute(select(LEADS.c.merged_into, LEADS.c.state).where(LEADS.c.id == seen))).one_or_none()
+        if row is None or row.merged_into is None:
+            return None if row is None else decode_scored(row.state)
+        seen = row.merged_into
+    return None
+
+
+async def list_events(connection: AsyncConnection, lead_id: str, limit: int, before: tuple[datetime, str] | None) -> list[Recorded]:
+    """The events of a lead, readiness changes among them, the newest first, from the one after `before`."""
+    query = select(RECORD.c.at, RECORD.c.event).where(RECORD.c.lead_id == lead_id)
+    if before is not None:
+        at, id = before
+        query = query.where(or_(RECORD.c.at < at, (RECORD.c.at == at) & (RECORD.c.id < id)))
+    found = await connection.execute(query.order_by(RECORD.c.at.desc(), RECORD.c.id.desc()).limit(limit))
+    return [Recorded(at, decode_event(event)) for at, event in found]
+
+
+async def events_until(connection: AsyncConnection, lead_id: str, until: datetime | None = None) -> list[Event]:
+    """What a lead did, up to a moment or all: whatever can count, nothing that scoring told of it."""
+    query = select(RECORD.c.event).where(RECORD.c.lead_id == lead_id)
+    found = await connection.execute(query if until is None else query.where(RECORD.c.at <= until))
+    events = (decode_event(event) for event in found.scalars())
+    return [event for event in events if event.source != OURSELVES or event.name not in TOLD_HERE]
+
+
+class Counts(NamedTuple):
+    """What the audit compares."""
+
+    recorded: int
+    told: int
+    ownerless: int
+    overdue: int
+
+
+async def count(connection: AsyncConnection, overdue_before: datetime) -> Counts:
+    """Recorded events and the sequences that told them, identities that lead nowhere, leads whose sweep is overdue."""
+    ownerless = select(func.count()).where(~select(LEADS.c.id).where(LEADS.c.id == IDENTITIES.c.lead_id).exists())
+    return Counts(
+        recorded=await _number(connection, select(func.count()).select_from(RECORD)),
+        told=await _number(connection, select(func.coalesce(func.sum(LEADS.c.sequence), 0))),
+        ownerless=await _number(connection, ownerless.select_from(IDENTITIES)),
+        overdue=await _number(connection, select(func.count()).where(LEADS.c.next_change_at <= overdue_before)),
+    )
+
+
+async def sample(connection: AsyncConnection, limit: int, longest: int) -> list[Scored]:
+    """The newest leads whose record is not longer than that."""
+    query = select(LEADS.c.state).where(LEADS.c.merged_into.is_(None), LEADS.c.sequence <= longest)
+    return [decode_scored(state) for state in (await connection.execute(query.order_by(LEADS.c.id.desc()).limit(limit))).scalars()]
+
+
+async def _number(connection: AsyncConnection, query: Select[Any]) -> int:
+    return int((await connection.execute(query)).scalar_one())
+
+
+def _conditions(wanted: LeadFilter) -> Iterator[ColumnElement[bool]]:
+    if wanted.email is not None:
+        yield LEADS.c.email == wanted.email.strip().lower()
+    if wanted.user_id is not None:
+        yield LEADS.c.id == select(IDENTITIES.c.lead_id).where(IDENTITIES.c.identity == user_identity(wanted.user_id)).scalar_subquery()
+    if wanted.min_readiness is not None:
+        yield LEADS.c.readiness >= wanted.min_readiness
+    if wanted.hot is not None:
+        yield LEADS.c.hot == wanted.hot
+    if wanted.sleeping:
+        yield false()  # nobody sleeps before `sleeping` of readiness.yaml is understood
+    if wanted.q:
+        pattern = wanted.q.strip().lower()
+        yield or_(LEADS.c.email.contains(pattern, autoescape=True), func.lower(LEADS.c.user_id).contains(pattern, autoescape=True))

@@ -1,0 +1,284 @@
+"""How ready a lead is, from 1 to 10, and why: pure arithmetic over what its events have earned.
+
+event ──fold──► evidence (one small record a rule) ──readiness──► value, points, reasons
+
+The same events in any order, cut into any parts, give the same points: a record holds a maximum, a count and whole numbers, which
+join alike whatever the order. Floating point begins only when a record is read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import floor, log2
+from typing import Literal, NamedTuple
+
+from shared.durations import format_duration
+from shared.expressions import Expression
+from shared.wire import Event, Lead, Reason
+
+LOWEST, HIGHEST = 1, 10
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ONE = 1 << 40
+"""The weight of an event at the beginning of a half-life; parts this fine vanish when points are rounded."""
+HALF_LIVES_KEPT = 64
+"""What is older than the newest by more half-lives weighs less than any rounding, and is dropped."""
+MICRO = 1_000_000
+SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What an event is worth: a level that the points reach (`at_least`), or points on top (`add`), together at most `most` in size."""
+
+    id: str
+    kind: Literal["at_least", "add"]
+    points: float
+    events: frozenset[str]
+    when: Expression | None = None
+    most: float | None = None
+    half_life: timedelta | None = None
+    text: str = ""
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """`key` names its evidence: weights belong to one half-life, so under another the rule starts anew."""
+        weighed = f"/{format_duration(self.half_life)}" if self.kind == "add" and self.half_life else ""
+        object.__setattr__(self, "key", self.id + weighed)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a trait, a tag or a consent is worth on top. It does not fade."""
+
+    id: str
+    when: Expression
+    points: float
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The whole of readiness.yaml. Without `hot` nobody becomes hot; a rule without a half-life does not fade."""
+
+    rules: tuple[Rule, ...] = ()
+    fit: tuple[Fit, ...] = ()
+    hot: float | None = None
+    rearm_below: float | None = None
+    hold: timedelta = timedelta(0)
+    by_event: Mapping[str, tuple[Rule, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = {name for rule in self.rules for name in rule.events}
+        object.__setattr__(self, "by_event", {name: tuple(rule for rule in self.rules if name in rule.events) for name in names})
+
+
+class Evidence(NamedTuple):
+    """What a lead's events have earned under one rule.
+
+    `weights` is there for an `add` that fades: by the number of the half-life since 1970 in which events lie, the sum of 2^(how far
+    in they lie) in parts of ONE. Whole numbers, so that no order of adding shows in the sum.
+    """
+
+    at: datetime  # the newest event's
+    times: int
+    weights: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """`points` are rounded to 1e-6 and are the sum of the reasons, largest first; `value` is points rounded half up, held to 1…10."""
+
+    value: int
+    points: float
+    reasons: tuple[Reason, ...]
+
+
+def earned_at(event: Event) -> datetime:
+    """When an event counts: at its own time; one dated in the future, when it was received."""
+    return min(event.at, event.received_at)
+
+
+def fold(evidence: Mapping[str, Evidence], rules: Rules, event: Event) -> Mapping[str, Evidence]:
+    """The evidence with one more event in it. The caller sees to it that no event is folded twice."""
+    matching = rules.by_event.get(event.name)
+    if not matching:
+        return evidence
+    scope = {"event": {"name": event.name, "properties": event.properties, "context": event.context, "at": event.at}}
+    learned = dict(evidence)
+    for rule in matching:
+        if rule.when is None or rule.when.truth(scope):
+            _join(learned, rule.key, _record(rule, earned_at(event)))
+    return learned
+
+
+def merge(one: Mapping[str, Evidence], other: Mapping[str, Evidence]) -> Mapping[str, Evidence]:
+    """The evidence of two leads that are one person: as if all events had been folded into one."""
+    merged = dict(one)
+    for key, record in other.items():
+        _join(merged, key, record)
+    return merged
+
+
+def readiness(evidence: Mapping[str, Evidence], rules: Rules, lead: Lead, now: datetime) -> Readiness:
+    """What the evidence is worth at `now`; of `lead` fit rules see traits, tags and consent.
+
+    Evidence of rules that are no longer there counts for nothing; a new rule has none yet and starts from now.
+    """
+    lines = [*_standing(evidence, rules, now), *_fitting(rules, lead)]
+    points = _micro(_total(lines))
+    return Readiness(_value(points), points / MICRO, _reasons(lines, points))
+
+
+def is_hot(rules: Rules, before: bool, value: int) -> bool:
+    """Whether a lead is hot now: it becomes so when its readiness reaches `hot`, and stays so until below `rearm_below`."""
+    if rules.hot is None:
+        return False
+    return value >= (rules.rearm_below if before and rules.rearm_below is not None else rules.hot)
+
+
+def next_change_at(evidence: Mapping[str, Evidence], rules: Rules, lead: Lead, now: datetime) -> datetime | None:
+    """When fading alone first changes the value, to the second; None if never.
+
+    Never later than that. Where gains and losses nearly cancel each other out it may be too early: whoever wakes then asks again.
+    """
+    fit = _fitting(rules, lead)
+    moment, value = now, 0
+    for _ in range(16):
+        lines = [*_standing(evidence, rules, moment), *fit]
+        found = _value(_micro(_total(lines)))
+        if found != (value or found):
+            return moment
+        value = found
+        pause = _soonest(lines, value, moment)
+        if pause is None:
+            return None
+        moment += max(pause, SECOND)
+    return moment
+
+
+class _Line(NamedTuple):
+    """One summand of the points at a moment."""
+
+    id: str
+    kind: str
+    points: float
+    text: str
+    record: Evidence | None = None
+    half_life: timedelta | None = None  # None: it does not fade
+    steady_until: datetime | None = None  # it begins to fade only then
+
+
+def _record(rule: Rule, at: datetime) -> Evidence:
+    if rule.kind == "at_least" or rule.half_life is None:
+        return Evidence(at, 1, {})
+    number, rest = divmod(at - EPOCH, rule.half_life)
+    return Evidence(at, 1, {number: round(2 ** (rest / rule.half_life) * ONE)})
+
+
+def _join(evidence: dict[str, Evidence], key: str, record: Evidence) -> None:
+    known = evidence.get(key)
+    if known is None:
+        evidence[key] = record
+        return
+    weights = record.weights
+    if known.weights:
+        weights = {number: weights.get(number, 0) + known.weights.get(number, 0) for number in weights.keys() | known.weights.keys()}
+        oldest = max(weights) - HALF_LIVES_KEPT
+        weights = {number: weights[number] for number in sorted(weights) if number >= oldest}
+    evidence[key] = Evidence(max(known.at, record.at), known.times + record.times, weights)
+
+
+def _standing(evidence: Mapping[str, Evidence], rules: Rules, now: datetime) -> list[_Line]:
+    """What the rules give now. Of those that say `at_least` only the highest counts; of two level ones the first in the file."""
+    lines = []
+    highest: _Line | None = None
+    for rule in rules.rules:
+        record = evidence.get(rule.key)
+        if record is None:
+            continue
+        if rule.kind == "add":
+            lines.append(_sum(rule, record, now))
+        else:
+            level = _level(rule, record, rules.hold, now)
+            highest = level if highest is None or level.points > highest.points else highest
+    return lines if highest is None else [highest, *lines]
+
+
+def _level(rule: Rule, record: Evidence, hold: timedelta, now: datetime) -> _Line:
+    if rule.half_life is None:
+        return _Line(rule.id, rule.kind, rule.points, rule.text, record)
+    fades_from = record.at + hold
+    if now < fades_from:
+        return _Line(rule.id, rule.kind, rule.points, rule.text, record, rule.half_life, fades_from)
+    return _Line(rule.id, rule.kind, rule.points * 2 ** -((now - fades_from) / rule.half_life), rule.text, record, rule.half_life)
+
+
+def _sum(rule: Rule, record: Evidence, now: datetime) -> _Line:
+    points = rule.points * (record.times if rule.half_life is None else _weight(record.weights, rule.half_life, now))
+    if rule.most is None or abs(points) <= rule.most:
+        return _Line(rule.id, rule.kind, points, rule.text, record, rule.half_life)
+    held = rule.most if points > 0 else -rule.most
+    if rule.half_life is None:
+        return _Line(rule.id, rule.kind, held, rule.text, record)
+    return _Line(rule.id, rule.kind, held, rule.text, record, rule.half_life, now + rule.half_life * log2(points / held))
+
+
+def _weight(weights: Mapping[int, int], half_life: timedelta, now: datetime) -> float:
+    """How many fresh events the faded ones amount to."""
+    number, rest = divmod(now - EPOCH, half_life)
+    return sum(weight * 2.0 ** (at - number) for at, weight in weights.items()) / ONE * 2 ** -(rest / half_life)
+
+
+def _fitting(rules: Rules, lead: Lead) -> list[_Line]:
+    return [_Line(fit.id, "fit", fit.points, fit.text) for fit in rules.fit if fit.when.truth({"lead": lead})]
+
+
+def _total(lines: Sequence[_Line]) -> float:
+    return sum(line.points for line in lines)
+
+
+def _micro(points: float) -> int:
+    return floor(points * MICRO + 0.5)
+
+
+def _value(points: int) -> int:
+    return max(LOWEST, min(HIGHEST, (points + MICRO // 2) // MICRO))
+
+
+def _reasons(lines: Sequence[_Line], points: int) -> tuple[Reason, ...]:
+    """The largest line also bears what rounding each of them left over, so that they add up to the points."""
+    if not lines:
+        return ()
+    rounded = [_micro(line.points) for line in lines]
+    largest = max(range(len(lines)), key=lambda index: abs(rounded[index]))
+    rounded[largest] += points - sum(rounded)
+    reasons = [_reason(line, share) for line, share in zip(lines, rounded, strict=True) if share]
+    return tuple(sorted(reasons, key=lambda reason: -reason.points))
+
+
+def _reason(line: _Line, points: int) -> Reason:
+    if line.record is None:
+        return Reason(line.id, line.kind, points / MICRO, text=line.text)
+    return Reason(line.id, line.kind, points / MICRO, line.record.times, line.record.at, line.text)
+
+
+def _soonest(lines: Sequence[_Line], value: int, now: datetime) -> timedelta | None:
+    """A time within which the value cannot change yet, as long as possible; None if it never will."""
+    half_a_micro = 0.5 / MICRO
+    points = _total(lines)
+    fading = [line for line in lines if line.half_life is not None and line.steady_until is None]
+    pauses = [line.steady_until - now for line in lines if line.steady_until is not None]
+    if value > LOWEST:
+        pauses += _until_lost([line for line in fading if line.points > 0], points - (value - 0.5) + half_a_micro)
+    if value < HIGHEST:
+        pauses += _until_lost([line for line in fading if line.points < 0], (value + 0.5) - points - half_a_micro)
+    return min(pauses, default=None)
+
+
+def _until_lost(lines: Sequence[_Line], amount: float) -> list[timedelta]:
+    """How long these lines need at least to lose `amount` of their size: all of them as fast as the fastest. Empty: they cannot."""
+    size = sum(abs(line.points) for line in lines)
+    if size <= amount:
+        return []
+    fastest = min(line.half_life for line in lines if line.half_life is not None)
+    return [fastest * log2(size / (size - max(amount, 0.0)))]

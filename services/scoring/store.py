@@ -1,0 +1,139 @@
+"""Fetches the leads that a transaction works on, and saves what became of them: a few bulk statements a batch, whatever its size.
+
+Rows are locked in the order of their ids, and a row found merged is followed to the living one and locked again. What two replicas
+both claim first fails on the identity's key: the loser's transaction is run again, and then finds the winner's lead.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.scoring.identity import names_of
+from services.scoring.leads import Definitions, Issued, Roster, Scored
+from services.scoring.readiness import LOWEST, earned_at, next_change_at
+from services.scoring.tables import EventRow, IdentityRow, LeadRow
+from shared.db import among, upsert
+from shared.errors import InvalidMessage
+from shared.wire import ACTIVITIES, Event, encode
+from shared.work import Work
+
+LEADS: Table = LeadRow.__table__  # type: ignore[attr-defined]
+IDENTITIES: Table = IdentityRow.__table__  # type: ignore[attr-defined]
+RECORD: Table = EventRow.__table__  # type: ignore[attr-defined]
+
+decode_scored = msgspec.json.Decoder(Scored).decode
+
+
+async def recorded(connection: AsyncConnection, ids: Iterable[str]) -> set[str]:
+    """Those of these event ids that were folded already."""
+    found = await connection.execute(select(RECORD.c.id).where(among(RECORD.c.id, ids)))
+    return set(found.scalars())
+
+
+async def fetch(connection: AsyncConnection, events: Sequence[Event], definitions: Definitions, now: datetime) -> Roster:
+    """The leads that these events can belong to, locked until the transaction ends."""
+    roster = Roster(definitions, now)
+    names = {identity for event in events for identity in _identities(event)}
+    if names:
+        found = await connection.execute(select(IDENTITIES.c.identity, IDENTITIES.c.lead_id).where(among(IDENTITIES.c.identity, names)))
+        roster.identities = {identity: lead_id for identity, lead_id in found}
+    named = {event.lead_id for event in events if event.lead_id is not None}
+    await fetch_leads(connection, roster, named | set(roster.identities.values()))
+    return roster
+
+
+async def fetch_leads(connection: AsyncConnection, roster: Roster, ids: Iterable[str]) -> None:
+    """Put these leads into the roster, or for a tombstone the lead that it became part of."""
+    wanted = set(ids)
+    while wanted:
+        rows = await connection.execute(
+            select(LEADS.c.id, LEADS.c.merged_into, LEADS.c.state).where(among(LEADS.c.id, wanted)).order_by(LEADS.c.id).with_for_update()
+        )
+        for lead_id, merged_into, state in rows:
+            if merged_into is None:
+                roster.leads[lead_id] = decode_scored(state)
+            else:
+                roster.tombstones[lead_id] = merged_into
+        wanted = {target for target in roster.tombstones.values() if target not in roster.leads and target not in roster.tombstones}
+
+
+async def save(work: Work, roster: Roster) -> None:
+    """Save what became of the leads, record their events, and publish their activities with the transaction."""
+    connection = work.conn
+    for issued in roster.issued:
+        work.publish(ACTIVITIES, issued.activity.lead.id, issued.activity)
+    if roster.merged:
+        await _follow(connection, roster)
+    if roster.claimed:
+        await connection.execute(insert(IDENTITIES), _sorted_identities(roster, roster.claimed))
+    await upsert(connection, IDENTITIES, _sorted_identities(roster, roster.moved), ["identity"])
+    rows = [_row(roster, roster.leads[lead_id]) for lead_id in roster.changed]
+    rows += [_tombstone(roster, lead_id) for lead_id in roster.merged]
+    await upsert(connection, LEADS, sorted(rows, key=lambda row: row["id"]), ["id"])
+    if roster.issued:
+        await connection.execute(insert(RECORD), [_recorded(roster, issued) for issued in roster.issued])
+
+
+async def _follow(connection: AsyncConnection, roster: Roster) -> None:
+    """The events and identities of leads that were merged move to the living one."""
+    moves = [{"was": lead_id, "becomes": roster.living(lead_id)} for lead_id in sorted(roster.merged)]
+    for table in (RECORD, IDENTITIES):
+        await connection.execute(update(table).where(table.c.lead_id == bindparam("was")).values(lead_id=bindparam("becomes")), moves)
+
+
+def _sorted_identities(roster: Roster, identities: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"identity": identity, "lead_id": roster.living(identities[identity])} for identity in sorted(identities)]
+
+
+def _row(roster: Roster, scored: Scored) -> dict[str, Any]:
+    lead = scored.lead
+    return {
+        "id": lead.id,
+        "user_id": lead.user_id,
+        "email": lead.email.lower() if lead.email else None,
+        "readiness": lead.readiness,
+        "hot": lead.hot,
+        "sequence": scored.sequence,
+        "next_change_at": next_change_at(scored.evidence, roster.definitions.rules, lead, roster.now),
+        "merged_into": None,
+        "state": encode(scored),
+    }
+
+
+def _tombstone(roster: Roster, lead_id: str) -> dict[str, Any]:
+    """What is left of a lead that became part of another: where it went, and how much it had told."""
+    return {
+        "id": lead_id,
+        "user_id": None,
+        "email": None,
+        "readiness": LOWEST,
+        "hot": False,
+        "sequence": roster.merged[lead_id],
+        "next_change_at": None,
+        "merged_into": roster.living(lead_id),
+        "state": b"",
+    }
+
+
+def _recorded(roster: Roster, issued: Issued) -> dict[str, Any]:
+    activity = issued.activity
+    return {
+        "id": activity.event.id,
+        "lead_id": roster.living(activity.lead.id),
+        "sequence": activity.sequence,
+        "at": earned_at(activity.event),
+        "event": issued.event,
+    }
+
+
+def _identities(event: Event) -> tuple[str, ...]:
+    if event.lead_id is not None:
+        return ()
+    try:
+        return names_of(event).identities
+    except InvalidMessage:
+        return ()  # the roster refuses it with this reason

@@ -1,0 +1,53 @@
+"""What scoring keeps: the leads, what leads to them, and every event for good."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Index, LargeBinary, text
+from sqlmodel import Field, SQLModel
+
+from shared.instant import Instant
+
+FADING = text("next_change_at IS NOT NULL")
+
+
+class LeadRow(SQLModel, table=True):
+    """A lead (`state` is all of it, as JSON; the columns are what is asked for), or the tombstone of one that became part of another.
+
+    `sequence` is its last activity's, and stays with the tombstone: all sequences together count the recorded events.
+    """
+
+    __tablename__ = "scoring_lead"
+    __table_args__ = (
+        Index("ix_scoring_lead_fading", "next_change_at", sqlite_where=FADING, postgresql_where=FADING),
+        Index("ix_scoring_lead_hot", "id", sqlite_where=text("hot = 1"), postgresql_where=text("hot")),
+    )
+    id: str = Field(primary_key=True)
+    user_id: str | None = None
+    email: str | None = Field(default=None, index=True)  # in lower case, to be looked up by
+    readiness: int
+    hot: bool
+    sequence: int = Field(sa_type=BigInteger)
+    next_change_at: datetime | None = Field(default=None, sa_type=Instant)
+    merged_into: str | None = None
+    state: bytes = Field(sa_type=LargeBinary)
+
+
+class IdentityRow(SQLModel, table=True):
+    """A user id or anonymous id, and whose it is."""
+
+    __tablename__ = "scoring_identity"
+    __table_args__ = {"sqlite_with_rowid": False}
+    identity: str = Field(primary_key=True)
+    lead_id: str = Field(index=True)
+
+
+class EventRow(SQLModel, table=True):
+    """An event once recorded: the lasting record, and what makes its repeat harmless. `sequence` was its activity's."""
+
+    __tablename__ = "scoring_event"
+    __table_args__ = (Index("ix_scoring_event_timeline", "lead_id", "at"),)
+    id: str = Field(primary_key=True)
+    lead_id: str
+    sequence: int = Field(sa_type=BigInteger)
+    at: datetime = Field(sa_type=Instant)
+    event: bytes = Field(sa_type=LargeBinary)
