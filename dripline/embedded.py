@@ -143,7 +143,7 @@ def _services(
         "ingest": ingest.build(IngestSettings(), ports),
         "scoring": scoring.build(ScoringSettings(), ports),
         "journeys": journeys.build(JourneysSettings(), ports),
-        "mailer": mailer.build(mailer_settings, ports, environ),
+        "mailer": mailer.build(mailer_settings, ports, environ=environ),
     }
     rooms: list[Room] = [mailbox_room(reception.mailbox)] if reception else []
     if demo_sales:

@@ -27,7 +27,7 @@ FAILED = 70
 
 
 def run(playbook: Path | None, data: Path | None, host: str, port: int, speed: float, *, demo: bool = True) -> int:
-    """Run all services on one data folder until told to stop; answers the exit code. Raises ConfigurationError before anything is served."""
+    """Run all services on one data folder until told to stop; answers the exit code. Raises ConfigurationError before anything starts."""
     settings = RunSettings()
     set_up_logging(settings.log_format)
     book = read_folder(playbook or settings.playbook or _here())

@@ -12,7 +12,7 @@ STOP_SECONDS = 15.0
 
 
 class Worker:
-    """Runs loops until stopped. If one of them fails, all end and `on_failure` is called: a process with a dead stage must not look alive."""
+    """Runs loops until stopped. If one fails, all end and `on_failure` is called: a process with a dead stage must not look alive."""
 
     def __init__(self, loops: Sequence[Loop], clean_up: Callable[[], Awaitable[None]], on_failure: Callable[[], None]) -> None:
         self._loops = loops
@@ -44,7 +44,7 @@ class Worker:
             async with asyncio.TaskGroup() as group:
                 for loop in self._loops:
                     group.create_task(_running(loop))
-        except* Exception as failures:
+        except* Exception as failures:  # noqa: BLE001 - whatever it was, the process ends and says so
             self.failed = True
             for failure in failures.exceptions:
                 logger.error("stage.failed", why=repr(failure), exc_info=failure)
