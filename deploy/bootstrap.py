@@ -9,7 +9,6 @@ the right one nothing is installed and nothing is asked of the network.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-SCRIPTS = VENV / ("Scripts" if os.name == "nt" else "bin")
-VENV_PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
+VENV_PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".stamp"
 
 OLDEST = (3, 11)
@@ -64,7 +62,7 @@ def say(text: str) -> None:
 
 def find_pythons(path: str) -> Iterator[str]:
     """Every python3 on this PATH, in its order, and the one that runs this."""
-    names = re.compile(r"python3(\.\d+)?(\.exe)?|python\.exe")
+    names = re.compile(r"python3(\.\d+)?")
     for folder in path.split(os.pathsep):
         if folder and os.path.isdir(folder):
             yield from (os.path.join(folder, name) for name in sorted(os.listdir(folder)) if names.fullmatch(name))
@@ -72,7 +70,7 @@ def find_pythons(path: str) -> Iterator[str]:
 
 
 def ask(executable: str) -> Python | None:
-    """What the interpreter says it is; None when it does not run (a shim of a version that is not installed, a shop's placeholder)."""
+    """What the interpreter says it is; None when it does not run (a shim of a version that is not installed)."""
     try:
         answer = subprocess.run([executable, "-I", "-c", ASK], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30, check=True)
         version, final, able, base = json.loads(answer.stdout.decode("utf-8"))
@@ -103,8 +101,6 @@ def wished(wish: str) -> Python:
 
 
 def how_to_install() -> str:
-    if os.name == "nt":
-        return "Install it: winget install Python.Python.3.13 (then open a new window)"
     if sys.platform == "darwin":
         return "Install it: brew install python@3.13"
     if shutil.which("apt-get"):
@@ -217,33 +213,19 @@ def lock_file(name: str) -> Path:
 @contextmanager
 def alone() -> Iterator[None]:
     """Hold .venv.lock; the system lets go of it when its last holder ends, however it ends."""
+    import fcntl  # not on Windows, which `main` turns away in words
+
     held = os.open(str(ROOT / ".venv.lock"), os.O_RDWR | os.O_CREAT, 0o644)
     os.set_inheritable(held, True)
     try:
-        if not take(held, wait=False):
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             say("Another bootstrap is at work on .venv; waiting for it.")
-            while not take(held, wait=True):
-                pass
+            fcntl.flock(held, fcntl.LOCK_EX)
         yield
     finally:
         os.close(held)
-
-
-def take(held: int, wait: bool) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(held, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # waits 10 s at most
-        else:
-            import fcntl
-
-            fcntl.flock(held, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-            raise
-        return False
-    return True
 
 
 def run(arguments: list[str]) -> NoReturn:
@@ -266,7 +248,7 @@ def test(arguments: list[str]) -> NoReturn:
 
 def lint(arguments: list[str]) -> int:
     ensure("dev")
-    checks = [["-m", "ruff", "check", *arguments], ["-m", "ruff", "format", "--check", *arguments], [str(SCRIPTS / "lint-imports")]]
+    checks = [["-m", "ruff", "check", *arguments], ["-m", "ruff", "format", "--check", *arguments], [".venv/bin/lint-imports"]]
     return max([python_of_ours(check) for check in checks])
 
 
@@ -320,11 +302,8 @@ def hand_over_here(arguments: list[str]) -> NoReturn:
 
 def hand_over(arguments: list[str]) -> NoReturn:
     """Become that command: its signals and its exit code are its own."""
-    command = [str(VENV_PYTHON), *arguments]
     sys.stdout.flush()
-    if os.name == "nt":  # there an exec returns to the shell at once
-        sys.exit(subprocess.call(command))
-    os.execv(command[0], command)
+    os.execv(str(VENV_PYTHON), [str(VENV_PYTHON), *arguments])
 
 
 def spare_loopback() -> None:
@@ -344,6 +323,9 @@ def main(words: list[str]) -> int:
     if not words or words[0] not in COMMANDS:
         print((__doc__ or "").strip(), file=sys.stderr)
         return 2
+    if os.name == "nt":
+        print("Dripline runs on Linux and macOS. On Windows it runs in WSL: `wsl --install`, and there the same command.", file=sys.stderr)
+        return 1
     spare_loopback()
     try:
         return COMMANDS[words[0]](words[1:])
