@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from services.mailer import mime, page
 from services.mailer.links import Links
-from services.mailer.loader import MailerPlaybook
+from services.mailer.loader import MailerPlaybook, find_zone
 from services.mailer.sandbox import ZONE
 from services.mailer.templates import TemplateProblem, Variant
 from services.mailer.textpart import text_of
@@ -107,15 +106,8 @@ def _scope(playbook: MailerPlaybook, send: wire.Send, lead: wire.Lead, links: Li
         "now": now,
         "brand": playbook.brand,
         "links": {"unsubscribe": links.unsubscribe_url(send.id)},
-        ZONE: _zone(lead.timezone, playbook.mail.timezone),
+        ZONE: find_zone(lead.timezone or "") or find_zone(playbook.mail.timezone),
     }
-
-
-def _zone(wanted: str | None, otherwise: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(wanted or otherwise)
-    except (ValueError, OSError):  # a zone nobody knows, or no name of a zone at all
-        return ZoneInfo(otherwise)
 
 
 def _subject(variant: Variant, scope: dict[str, Any]) -> str:

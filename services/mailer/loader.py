@@ -170,10 +170,16 @@ def _mail_troubles(document: Document, mail: _Mail) -> Iterator[Trouble]:
             parse_address(written) if written is not None else None
         except ValueError as error:
             yield document.trouble(("mail", key), str(error))
-    try:
-        ZoneInfo(mail.timezone)
-    except (ValueError, OSError):
+    if find_zone(mail.timezone) is None:
         yield document.trouble(("mail", "timezone"), f"there is no zone `{mail.timezone}`: write one such as Europe/Dublin")
+
+
+def find_zone(name: str) -> ZoneInfo | None:
+    """The time zone of that name, or None where there is none."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown; no name of a zone at all; a folder of zones
+        return None
 
 
 def _endpoint_troubles(document: Document, endpoints: Mapping[str, _Endpoint]) -> Iterator[Trouble]:

@@ -39,8 +39,9 @@ class Address:
 
     def header(self) -> str:
         """As it stands in From, To or Reply-To."""
-        fold = " " if self.name.isascii() else "\r\n "
-        return f"{phrase(self.name)}{fold}<{self.bare}>" if self.name else self.bare
+        shown = phrase(self.name)
+        fold = "\r\n " if "=?" in shown else " "
+        return f"{shown}{fold}<{self.bare}>" if shown else self.bare
 
 
 def parse_address(text: str) -> Address:
@@ -83,7 +84,7 @@ def one_line(text: str) -> str:
 def phrase(text: str) -> str:
     """A display name: plain, quoted, or in encoded words (RFC 5322, section 3.2.5; RFC 2047)."""
     text = one_line(text)
-    if not text.isascii():
+    if not text.isascii() or "=?" in text:
         return encoded(text)
     if _SPECIAL.search(text):
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

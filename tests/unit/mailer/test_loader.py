@@ -1,0 +1,95 @@
+"""The mailer's part of playbook.yaml: what it means, what is wrong with it, and what is not there yet."""
+
+import pytest
+
+from services.mailer.loader import load
+from shared.documents import PlaybookError
+from tests.builders import A_PLAYBOOK_YAML, A_SECRET, a_mailer_playbook, a_template
+
+ENDPOINTS = 'endpoints:\n  sales: {url: "${SALES_URL}", secret: "${SALES_SECRET}"}\n'
+
+
+def troubles(yaml: str, environ: dict[str, str] | None = None, **templates: bytes) -> list[str]:
+    files = {"playbook.yaml": yaml.encode()} | {f"templates/{name}.html": page for name, page in templates.items()}
+    with pytest.raises(PlaybookError) as found:
+        load(files, environ or {}, "v1")
+    return [str(trouble) for trouble in found.value.troubles]
+
+
+def test_a_playbook_says_who_writes_and_how() -> None:
+    playbook = a_mailer_playbook(yaml=A_PLAYBOOK_YAML + "topics: {offers: Offers}\norders: {event: Order Completed}\n")
+    assert playbook.mail.from_.header() == "Acme <hello@acme.example>"
+    assert playbook.mail.reply_to is not None
+    assert playbook.mail.reply_to.bare == "care@acme.example"
+    assert (playbook.mail.timezone, playbook.mail.locale) == ("Europe/Dublin", "en")
+    assert playbook.brand == {"name": "Acme", "url": "https://acme.example", "address": "1 High Street, Dublin", "logo": None}
+    assert playbook.topics == {"offers": "Offers"}
+    assert list(playbook.templates) == ["welcome-1"]
+
+
+def test_what_is_left_out_has_the_defaults_of_the_language() -> None:
+    playbook = a_mailer_playbook(yaml="name: Starter\nmail: {from: hello@acme.example}\n")
+    assert (playbook.mail.in_doubt_marketing, playbook.mail.in_doubt_transactional) == ("hold", "retry")
+    assert (playbook.mail.timezone, playbook.mail.locale, playbook.mail.reply_to) == ("UTC", "en", None)
+    assert playbook.brand["name"] == "Starter"
+    assert a_mailer_playbook(yaml="mail: {from: hello@acme.example}\n").brand["name"] == "acme.example"
+
+
+def test_an_endpoint_takes_its_secret_from_the_environment_and_two_during_a_change() -> None:
+    playbook = a_mailer_playbook(yaml=A_PLAYBOOK_YAML + ENDPOINTS, SALES_URL="https://sales.example/in", SALES_SECRET=A_SECRET)
+    assert playbook.endpoints["sales"].url == "https://sales.example/in"
+    assert playbook.endpoints["sales"].secrets == (A_SECRET,)
+    both = ENDPOINTS.replace('"${SALES_SECRET}"', '["${NEW}", "${SALES_SECRET}"]')
+    changing = a_mailer_playbook(yaml=A_PLAYBOOK_YAML + both, SALES_URL="https://x.example", SALES_SECRET=A_SECRET, NEW=A_SECRET + "AAAA")
+    assert changing.endpoints["sales"].secrets == (A_SECRET + "AAAA", A_SECRET)
+
+
+def test_a_missing_variable_is_named_at_its_place_and_nothing_else_is_said_of_that_value() -> None:
+    assert troubles(A_PLAYBOOK_YAML + ENDPOINTS) == [
+        "playbook.yaml:5:16: `${SALES_URL}` is not set: set SALES_URL in the environment or in .env",
+        "playbook.yaml:5:40: `${SALES_SECRET}` is not set: set SALES_SECRET in the environment or in .env",
+    ]
+
+
+def test_a_secret_is_never_quoted_in_an_error() -> None:
+    found = troubles(A_PLAYBOOK_YAML + ENDPOINTS, {"SALES_URL": "https://x.example", "SALES_SECRET": "hunter2"})
+    assert len(found) == 1
+    assert "whsec_" in found[0]
+    assert "hunter2" not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("yaml", "said"),
+    [
+        ("name: x\n", "playbook.yaml:1:1: the key `mail` is missing here"),
+        ("mail: {form: a@b.example}\n", "did you mean `from`?"),
+        ("mail: {from: nobody}\n", "playbook.yaml:1:14: `nobody` is not a mail address"),
+        ("mail: {from: a@b.example, reply_to: x}\n", "`x` is not a mail address"),
+        ("mail: {from: a@b.example, timezone: Europe/Dubbelin}\n", "there is no zone `Europe/Dubbelin`"),
+        ("mail: {from: a@b.example, timezone: ../etc/passwd}\n", "there is no zone"),
+        ("mail: {from: a@b.example, locale: english}\n", "playbook.yaml:1:35"),
+        ("mail: {from: a@b.example, in_doubt: {marketing: maybe}}\n", "`hold`"),
+        ("mail: {from: a@b.example, quiet_hours: {from: '21:00', to: '08:00'}}\n", "playbook.yaml:1:27: not yet: `mail.quiet_hours`"),
+        ("mail: {from: a@b.example, frequency_cap: [{messages: 1, per: 1d}]}\n", "not yet: `mail.frequency_cap`"),
+        ("mail: {from: a@b.example, rate: {per_second: 1}}\n", "not yet: `mail.rate`"),
+        ("mail: {from: a@b.example, warm_up: true}\n", "not yet: `mail.warm_up`"),
+        ("mail: {from: a@b.example}\nbrand: {nam: x}\n", "did you mean `name`?"),
+        ("mail: {from: a@b.example}\nbrand: {url: acme}\n", "playbook.yaml:2:14: this is not a web address"),
+        ("mail: {from: a@b.example}\nendpoints: {s: {url: 'ftp://x', secret: s}}\n", "this is not a web address"),
+        ("mail: {from: a@b.example}\nendpoints: {s: {url: 'https://u:p@x.example', secret: s}}\n", "no user name or password"),
+        ("mail: {from: a@b.example}\nendpoints: {s: {url: 'https://x.example', secret: []}}\n", "playbook.yaml:2"),
+        ("mail: {from: a@b.example}\nendpoints: {s: {url: 'https://x.example', secret: whsec_c2hvcnQ=}}\n", "24 to 64 random bytes"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(yaml: str, said: str) -> None:
+    assert any(said in trouble for trouble in troubles(yaml)), troubles(yaml)
+
+
+def test_troubles_of_settings_and_templates_come_together() -> None:
+    found = troubles("mail: {from: nobody}\n", w=a_template("{{ leda }}"), v=b"")
+    assert [trouble.partition(":")[0] for trouble in found] == ["playbook.yaml", "templates/v.html", "templates/w.html"]
+
+
+def test_a_folder_without_playbook_yaml_is_said() -> None:
+    with pytest.raises(PlaybookError, match=r"no playbook\.yaml"):
+        load({}, {}, "v1")
