@@ -11,7 +11,7 @@ from services.journeys.definitions import Journey
 from services.journeys.engine import DEEPEST, Absorbed, Merged, Stimulus, advance
 from services.journeys.enrollment import Effect, Enrollment, KnownLead
 from services.journeys.entering import Call, Entered, Past, Refused, Remembered, enter, find_call
-from shared.wire import Activity
+from shared.wire import Activity, Event
 
 FindJourney = Callable[[str, str], Journey | None]
 """The journey of a version and a name, with the status it has now; None where that version can no longer be read."""
@@ -59,14 +59,23 @@ class Dossier:
     recent: list[Remembered] = field(default_factory=list)
     fresh: list[Remembered] = field(default_factory=list)  # of the recent ones, those not in the table yet
     changed: set[str] = field(default_factory=set)
+    touched: bool = False  # the lead itself changed, or what was handled of it
+    newly_merged: bool = False
 
     def see(self, activity: Activity) -> bool:
         """Take note of an activity of this very lead; False where it was handled before. The newest state of the lead stays."""
         if not self.handled.take(activity.sequence):
             return False
+        self.touched = True
         if activity.sequence == self.handled.highest:
             self.known = KnownLead(activity.lead, activity.sequence)
         return True
+
+    def remember(self, event: Event, sequence: int) -> None:
+        """Keep an event that an exit or a goal names: what it ends may arrive after it."""
+        remembered = Remembered(event, sequence)
+        self.recent.append(remembered)
+        self.fresh.append(remembered)
 
     def keep(self, enrollment: Enrollment) -> None:
         """Hold an enrollment as it is now."""
@@ -121,6 +130,7 @@ def react(dossier: Dossier, activity: Activity, find: FindJourney, starters: Ite
 def merge(survivor: Dossier, other: Dossier, find: FindJourney, now: datetime) -> Iterator[Effect]:
     """Make `other` part of `survivor`; of two walks with one journey and key the earlier stays (rule 11)."""
     other.merged_into = survivor.lead_id
+    other.touched = other.newly_merged = True
     _move_history(survivor, other)
     for moved in [replace(enrollment, lead_id=survivor.lead_id) for enrollment in other.open.values()]:
         survivor.saved[moved.id] = other.saved[moved.id]

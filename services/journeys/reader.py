@@ -174,7 +174,8 @@ class Reading:
 
     def _exits(self) -> tuple[tuple[EventMatch, ...], tuple[Expression, ...]]:
         matches, conditions = [], []
-        for form, path in _each(self.form.exit_when or [], ("exit_when",)):
+        listed: list[tuple[EventExitForm | ConditionForm, Path]] = _each(self.form.exit_when or [], ("exit_when",))
+        for form, path in listed:
             if isinstance(form, ConditionForm):
                 conditions.append(self._expression(form.when, (*path, "when"), INSIDE))
             else:

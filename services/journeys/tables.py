@@ -28,7 +28,7 @@ class EnrollmentRow(SQLModel, table=True):
     __tablename__ = "journeys_enrollment"
     __table_args__ = (
         Index("ix_journeys_enrollment_lead", "lead_id", "journey"),
-        Index("ix_journeys_enrollment_due", "wake_at", sqlite_where=WAITING, postgresql_where=WAITING),
+        Index("ix_journeys_enrollment_due", "wake_at", "journey", "version", sqlite_where=WAITING, postgresql_where=WAITING),
         Index("ix_journeys_enrollment_journey", "journey", "status"),
     )
     id: str = Field(primary_key=True)

@@ -1,0 +1,44 @@
+"""Builds journeys: its HTTP face, the consumer of activities, and the metronome that wakes enrollments."""
+
+from datetime import timedelta
+
+from services.journeys import store
+from services.journeys.api import journey_routes
+from services.journeys.audit import audit_routes
+from services.journeys.catalogue import Catalogue
+from services.journeys.consumer import ActivityHandler
+from services.journeys.scheduler import Scheduler
+from services.journeys.settings import JourneysSettings
+from shared.consumer import Consumer
+from shared.housekeeping import Chore
+from shared.http import service_app
+from shared.letters_api import dead_letter_routes
+from shared.metronome import Metronome
+from shared.service import Ports, Service
+from shared.wire import ACTIVITIES
+from shared.work import Outbox
+
+
+def build(_settings: JourneysSettings, ports: Ports) -> Service:
+    """Journeys, not yet started."""
+    outbox = Outbox("journeys", ports.database, ports.log, ports.clock)
+    catalogue = Catalogue(ports.playbooks)
+    handler = ActivityHandler(catalogue)
+    consumer = Consumer(ACTIVITIES, ports, outbox, handler.handle, after_commit=lambda: metronome.wake())
+    scheduler = Scheduler(ports.database, outbox, catalogue, consumer.backlog_since)
+    metronome = Metronome("journeys", ports.clock, scheduler.tick)
+
+    async def forget_recent() -> None:
+        async with outbox.work() as work:
+            await store.forget_recent(work.conn, work.now)
+
+    routers = [journey_routes(ports, outbox, catalogue, metronome.wake), audit_routes(ports, catalogue), dead_letter_routes(ports, outbox)]
+    return Service(
+        "journeys",
+        service_app("journeys", ports, routers),
+        loops=[consumer.run, metronome.run],
+        chores=[
+            Chore("journeys outbox", timedelta(seconds=5), outbox.sweep),
+            Chore("journeys recent events", timedelta(hours=1), forget_recent),
+        ],
+    )

@@ -1,0 +1,266 @@
+"""Loads what a batch needs in a few bulk reads and saves what it changed in a few bulk writes; nothing else speaks SQL that writes.
+
+A save of an enrollment compares its `transition`: a move that was lost to another makes the whole transaction be tried again.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.journeys.catalogue import Control
+from services.journeys.dossier import Dossier, Handled
+from services.journeys.enrollment import Effect, Enrollment, KnownLead, Visit
+from services.journeys.entering import Remembered
+from services.journeys.tables import ControlRow, EnrollmentRow, LeadRow, RecentRow, VisitRow
+from shared import wire
+from shared.db import among, insert_new, upsert
+from shared.errors import Outage
+from shared.wire import Entry, Lead
+from shared.work import Work
+
+LEADS: Table = LeadRow.__table__  # type: ignore[attr-defined]
+ENROLLMENTS: Table = EnrollmentRow.__table__  # type: ignore[attr-defined]
+VISITS: Table = VisitRow.__table__  # type: ignore[attr-defined]
+RECENT: Table = RecentRow.__table__  # type: ignore[attr-defined]
+CONTROLS: Table = ControlRow.__table__  # type: ignore[attr-defined]
+
+KEPT = timedelta(days=7)
+"""How long an event that an exit or a goal names is kept, and how late a goal may arrive and still count."""
+
+
+class State(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What of an enrollment only the engine reads, as one blob."""
+
+    entry: Entry
+    entry_sequence: int
+    reached_at: datetime
+    due_at: datetime | None = None
+    message: int | None = None
+    steps: dict[str, Any] | None = None
+    depth: int = 0
+
+
+_decode_state = msgspec.json.Decoder(State).decode
+_decode_lead = msgspec.json.Decoder(Lead).decode
+
+
+async def load_controls(connection: AsyncConnection) -> dict[str, Control]:
+    """The statuses set over the API, by journey."""
+    found = await connection.execute(select(CONTROLS.c.journey, CONTROLS.c.status, CONTROLS.c.instead_of))
+    return {journey: Control(status, instead_of) for journey, status, instead_of in found}
+
+
+async def set_control(connection: AsyncConnection, journey: str, control: Control, now: datetime) -> None:
+    row = {"journey": journey, "status": control.status, "instead_of": control.instead_of, "at": now}
+    await upsert(connection, CONTROLS, [row], ["journey"])
+
+
+async def load_dossiers(connection: AsyncConnection, lead_ids: Iterable[str], now: datetime) -> dict[str, Dossier]:
+    """The dossiers of these leads and of those they were merged into, with their open enrollments. Unknown leads get an empty one."""
+    dossiers: dict[str, Dossier] = {}
+    wanted = set(lead_ids)
+    while wanted:
+        found = await connection.execute(select(*_LEAD_COLUMNS).where(among(LEADS.c.lead_id, wanted)).with_for_update())
+        dossiers |= {row.lead_id: _dossier(row) for row in found}
+        dossiers |= {lead_id: Dossier(lead_id) for lead_id in wanted - dossiers.keys()}
+        wanted = {dossier.merged_into for dossier in dossiers.values() if dossier.merged_into} - dossiers.keys()
+    await _load_open(connection, dossiers, now)
+    return dossiers
+
+
+def resolve(dossiers: Mapping[str, Dossier], lead_id: str) -> Dossier:
+    """The dossier of a lead; of one that was merged, the survivor's."""
+    dossier = dossiers[lead_id]
+    while dossier.merged_into is not None:
+        dossier = dossiers[dossier.merged_into]
+    return dossier
+
+
+async def load_past(connection: AsyncConnection, dossiers: Collection[Dossier]) -> None:
+    """What entering asks for: when each journey and key was last entered, and the events kept for rule 2."""
+    if not dossiers:
+        return
+    by_id = {dossier.lead_id: dossier for dossier in dossiers}
+    columns = (ENROLLMENTS.c.lead_id, ENROLLMENTS.c.journey, ENROLLMENTS.c.key)
+    last = select(*columns, func.max(ENROLLMENTS.c.entry_at)).where(among(ENROLLMENTS.c.lead_id, by_id)).group_by(*columns)
+    for lead_id, journey, key, entered_at in await connection.execute(last):
+        by_id[lead_id].entered.setdefault(journey, {})[key] = entered_at
+    kept = select(RECENT.c.lead_id, RECENT.c.event, RECENT.c.sequence).where(among(RECENT.c.lead_id, by_id))
+    for lead_id, event, sequence in await connection.execute(kept):
+        by_id[lead_id].recent.append(Remembered(wire.decode_event(event), sequence))
+
+
+async def find_lead(connection: AsyncConnection, email: str) -> str | None:
+    """The lead with this address; of several, the one seen last."""
+    found = select(LEADS.c.lead_id, LEADS.c.lead).where(LEADS.c.email == email, LEADS.c.merged_into.is_(None))
+    leads = [(_decode_lead(lead).last_seen_at, lead_id) for lead_id, lead in await connection.execute(found) if lead]
+    return max(leads)[1] if leads else None
+
+
+async def find_due(connection: AsyncConnection, now: datetime, passed_over: ColumnElement[bool], limit: int) -> list[tuple[str, str]]:
+    """The enrollments whose wake-up has come, as (lead id, enrollment id), the longest due first."""
+    due = select(ENROLLMENTS.c.lead_id, ENROLLMENTS.c.id).where(ENROLLMENTS.c.wake_at <= now, passed_over)
+    return [(lead_id, key) for lead_id, key in await connection.execute(due.order_by(ENROLLMENTS.c.wake_at).limit(limit))]
+
+
+async def find_next_due(connection: AsyncConnection, passed_over: ColumnElement[bool]) -> datetime | None:
+    """When the next enrollment wants to be woken."""
+    waiting = select(ENROLLMENTS.c.wake_at).where(ENROLLMENTS.c.wake_at.is_not(None), passed_over)
+    due: datetime | None = (await connection.execute(waiting.order_by(ENROLLMENTS.c.wake_at).limit(1))).scalar_one_or_none()
+    return due
+
+
+def not_of(journeys: Collection[str], versions: Collection[str]) -> ColumnElement[bool]:
+    """Passes over the walks of these journeys and of these versions."""
+    return and_(ENROLLMENTS.c.journey.not_in(journeys), ENROLLMENTS.c.version.not_in(versions))
+
+
+async def save(work: Work, dossiers: Iterable[Dossier], effects: Iterable[Effect]) -> None:
+    """Save what changed in the dossiers and publish what the moves asked for. Raises Outage where a move was lost to another."""
+    dossiers = list(dossiers)
+    await _save_merges(work.conn, dossiers)
+    await upsert(work.conn, LEADS, [_lead_row(dossier) for dossier in dossiers if dossier.touched], ["lead_id"])
+    repeated = await _save_enrollments(work.conn, dossiers)
+    await _save_recent(work.conn, dossiers)
+    visits = []
+    for effect in effects:
+        if isinstance(effect, Visit):
+            if effect.enrollment_id not in repeated:
+                visits.append(effect)
+        else:
+            work.publish(wire.MESSAGES, effect.lead_id, effect)
+    if visits:
+        await work.conn.execute(insert(VISITS), [asdict(visit) for visit in visits])
+
+
+async def forget_recent(connection: AsyncConnection, now: datetime) -> int:
+    """Drop the events that were kept long enough; says how many."""
+    return (await connection.execute(delete(RECENT).where(RECENT.c.at < now - KEPT))).rowcount
+
+
+_LEAD_COLUMNS = (LEADS.c.lead_id, LEADS.c.lead, LEADS.c.sequence, LEADS.c.gaps, LEADS.c.merged_into)
+
+
+def _dossier(row: Row[*tuple[Any, ...]]) -> Dossier:
+    known = KnownLead(_decode_lead(row.lead), row.sequence) if row.lead is not None else None
+    gaps = [(low, high) for low, high in json.loads(row.gaps)] if row.gaps else []
+    return Dossier(row.lead_id, known, Handled(row.sequence, gaps), row.merged_into)
+
+
+def _lead_row(dossier: Dossier) -> dict[str, Any]:
+    known = dossier.known
+    return {
+        "lead_id": dossier.lead_id,
+        "email": known.lead.email if known else None,
+        "lead": wire.encode(known.lead) if known else None,
+        "sequence": dossier.handled.highest,
+        "gaps": json.dumps(dossier.handled.gaps) if dossier.handled.gaps else "",
+        "merged_into": dossier.merged_into,
+    }
+
+
+async def _load_open(connection: AsyncConnection, dossiers: Mapping[str, Dossier], now: datetime) -> None:
+    """The enrollments that walk, and the ended ones whose goal still counts."""
+    counting = and_(ENROLLMENTS.c.goal_until > now - KEPT, ENROLLMENTS.c.converted_at.is_(None))
+    is_open = or_(ENROLLMENTS.c.status == "active", counting)
+    found = await connection.execute(select(ENROLLMENTS).where(among(ENROLLMENTS.c.lead_id, dossiers), is_open).with_for_update())
+    for row in found:
+        dossier = dossiers[row.lead_id]
+        dossier.open[row.id] = _enrollment(row)
+        dossier.saved[row.id] = row.transition
+
+
+def _enrollment(row: Row[*tuple[Any, ...]]) -> Enrollment:
+    state = _decode_state(row.state)
+    return Enrollment(
+        id=row.id,
+        lead_id=row.lead_id,
+        journey=row.journey,
+        version=row.version,
+        key=row.key,
+        holdout=row.holdout,
+        entry=state.entry,
+        entry_sequence=state.entry_sequence,
+        entered_at=row.entered_at,
+        reached_at=state.reached_at,
+        status=row.status,
+        transition=row.transition,
+        step=row.step,
+        due_at=state.due_at,
+        message=state.message,
+        wake_at=row.wake_at,
+        steps=state.steps,
+        depth=state.depth,
+        ended_at=row.ended_at,
+        reason=row.reason,
+        goal_until=row.goal_until,
+        converted_at=row.converted_at,
+    )
+
+
+def _enrollment_row(enrollment: Enrollment) -> dict[str, Any]:
+    state = State(
+        entry=enrollment.entry,
+        entry_sequence=enrollment.entry_sequence,
+        reached_at=enrollment.reached_at,
+        due_at=enrollment.due_at,
+        message=enrollment.message,
+        steps=dict(enrollment.steps) if enrollment.steps else None,
+        depth=enrollment.depth,
+    )
+    columns = {column: getattr(enrollment, column) for column in _PLAIN}
+    return columns | {"state": wire.encode(state), "entry_at": enrollment.entry.at}
+
+
+_PLAIN = tuple(column.name for column in ENROLLMENTS.c if column.name not in ("state", "entry_at"))
+_MOVED = tuple(column.name for column in ENROLLMENTS.c if column.name not in ("id", "journey", "key", "version", "holdout"))
+_COMPARE_AND_SET = (
+    update(ENROLLMENTS)
+    .where(ENROLLMENTS.c.id == bindparam("the_id"), ENROLLMENTS.c.transition == bindparam("before"))
+    .values({column: bindparam(f"new_{column}") for column in _MOVED})
+)
+
+
+async def _save_enrollments(connection: AsyncConnection, dossiers: Sequence[Dossier]) -> set[str]:
+    """Insert the new ones and move the others; answers the ids that were there although they seemed new."""
+    changed = [(dossier.open[key], dossier.saved[key]) for dossier in dossiers for key in dossier.changed]
+    new = [_enrollment_row(enrollment) for enrollment, before in changed if before is None]
+    inserted = await insert_new(connection, ENROLLMENTS, new, "id")
+    moves = [
+        {"the_id": enrollment.id, "before": before} | {f"new_{column}": row[column] for column in _MOVED}
+        for enrollment, before in changed
+        if before is not None
+        for row in (_enrollment_row(enrollment),)
+    ]
+    if moves and (await connection.execute(_COMPARE_AND_SET, moves)).rowcount != len(moves):
+        raise Outage("an enrollment was moved by another replica; trying again")
+    return {row["id"] for row in new} - inserted
+
+
+async def _save_recent(connection: AsyncConnection, dossiers: Sequence[Dossier]) -> None:
+    rows = [
+        {
+            "event_id": remembered.event.id,
+            "lead_id": dossier.lead_id,
+            "sequence": remembered.sequence,
+            "event": wire.encode(remembered.event),
+            "at": remembered.event.at,
+        }
+        for dossier in dossiers
+        for remembered in dossier.fresh
+    ]
+    await insert_new(connection, RECENT, rows, "event_id")
+
+
+async def _save_merges(connection: AsyncConnection, dossiers: Sequence[Dossier]) -> None:
+    """Everything of a merged lead becomes the survivor's."""
+    merged = [{"old": dossier.lead_id, "new": dossier.merged_into} for dossier in dossiers if dossier.newly_merged]
+    for table in (ENROLLMENTS, RECENT) if merged else ():
+        await connection.execute(update(table).where(table.c.lead_id == bindparam("old")).values(lead_id=bindparam("new")), merged)
