@@ -6,6 +6,7 @@ from email import message_from_bytes
 from email.errors import HeaderParseError
 from email.header import Header, decode_header, make_header
 from email.message import Message
+from email.utils import getaddresses
 from functools import cached_property
 
 PREVIEW = 140  # characters of the text part that the list shows
@@ -17,10 +18,17 @@ class Summary:
 
     id: str
     arrived_at: datetime
-    sender: str
     to: str
     subject: str
     preview: str
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """Who sent a mail or gets it; `name` may be empty."""
+
+    name: str
+    address: str
 
 
 class Mail:
@@ -33,12 +41,12 @@ class Mail:
         self._message = message_from_bytes(source)
 
     @property
-    def sender(self) -> str:
-        return self.header("From")
+    def sender(self) -> list[Party]:
+        return self._parties("From")
 
     @property
-    def to(self) -> str:
-        return self.header("To") or self.header("Delivered-To")
+    def to(self) -> list[Party]:
+        return self._parties("To") or self._parties("Delivered-To")
 
     @property
     def subject(self) -> str:
@@ -68,7 +76,12 @@ class Mail:
 
     def summary(self) -> Summary:
         preview = " ".join(self.text.split())[:PREVIEW]
-        return Summary(self.id, self.arrived_at, self.sender, self.to, self.subject, preview)
+        to = ", ".join(party.name or party.address for party in self.to)
+        return Summary(self.id, self.arrived_at, to, self.subject, preview)
+
+    def _parties(self, header: str) -> list[Party]:
+        found = getaddresses([str(value) for value in self._message.get_all(header, [])])
+        return [Party(_readable(name), address) for name, address in found if address]
 
     def _part(self, content_type: str) -> str:
         for part in self._message.walk():

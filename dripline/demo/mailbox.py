@@ -84,7 +84,7 @@ class Reception:
     """A real SMTP server on a free port of 127.0.0.1: it answers 250 only for what the mailbox holds."""
 
     def __init__(self, mailbox: Mailbox) -> None:
-        self._mailbox = mailbox
+        self.mailbox = mailbox
         self._socket = socket.create_server(("127.0.0.1", 0))  # bound at once: the address is known before the loop runs
         self._sessions: WeakSet[SMTP] = WeakSet()
         self.url = f"smtp://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -106,7 +106,7 @@ class Reception:
         """Called by aiosmtpd when a mail has arrived whole; the text is the SMTP answer."""
         content = envelope.content if isinstance(envelope.content, bytes) else (envelope.content or "").encode()
         try:
-            mail_id = await asyncio.to_thread(self._mailbox.store, envelope.mail_from or "", envelope.rcpt_tos, content)
+            mail_id = await asyncio.to_thread(self.mailbox.store, envelope.mail_from or "", envelope.rcpt_tos, content)
         except OSError as error:
             return f"452 4.3.1 the mailbox cannot store it: {error.strerror}"
         return f"250 2.0.0 stored as {mail_id}"

@@ -36,10 +36,11 @@ def lead_routes(pages: Pages) -> APIRouter:
 
 
 async def _listed(pages: Pages, request: Request) -> dict[str, Any]:
+    """One page of leads: the services page by when a lead was first seen; within the page the one seen last comes first."""
     asked = {name: value for name in ("q", "hot", "cursor") if (value := request.query_params.get(name))}
     found = await pages.together.ask(pages.caller, "scoring", "/api/leads", asked | {"limit": str(PAGE)})
     return {
-        "leads": found["items"],
+        "leads": sorted(found["items"], key=lambda lead: str(lead["last_seen_at"]), reverse=True),
         "more": _link(asked | {"cursor": found["next"]}) if found["next"] else None,
         "filtered": bool(asked),
         "q": asked.get("q", ""),

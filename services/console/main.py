@@ -19,12 +19,10 @@ from shared.errors import Outage
 from shared.http import Check, Problem, service_app
 from shared.service import Ports, Service
 
-FILES = {path.name: path for path in STATIC.iterdir()}
-
 
 def build(settings: ConsoleSettings, ports: Ports, upstreams: Upstreams, rooms: Sequence[Room] = ()) -> Service:
     """The console, not yet started; it has no loops and no tables. `rooms` are further pages under its session."""
-    together = Together(upstreams)
+    together = Together(upstreams, ports.clock)
     https = settings.public_url.startswith("https:")
     sessions = Sessions(ports.signer, settings.console_password_hash, timedelta(hours=settings.session_hours), https=https)
     caller = {"authorization": f"Bearer {settings.api_key.get_secret_value()}"}
@@ -58,13 +56,14 @@ def _ready(upstreams: Upstreams, service: str) -> Check:
 
 def _static_routes() -> APIRouter:
     router = APIRouter(prefix="/static", include_in_schema=False)
+    files = {path.name: path for path in STATIC.iterdir()}
 
     @router.get("/{name}")
     async def static(name: str) -> Response:
-        if name not in FILES:
+        if name not in files:
             raise Problem(404, "not_found", f"no file {name}")
         return FileResponse(
-            FILES[name], headers={"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+            files[name], headers={"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
         )
 
     return router

@@ -16,9 +16,9 @@ GUESSES = 10
 WINDOW = 60.0  # seconds
 
 
-def hash_password(password: str) -> str:
-    """The text to keep instead of the password."""
-    salt = secrets.token_bytes(16)
+def hash_password(password: str, salt: bytes | None = None) -> str:
+    """The text to keep instead of the password. The same salt gives the same text, so that sessions outlive a restart."""
+    salt = salt or secrets.token_bytes(16)
     return f"scrypt${_b64(salt)}${_b64(_scrypt(password, salt))}"
 
 

@@ -1,7 +1,9 @@
 """What spans services: asked of each over its API with the caller's own key, and put together."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +11,7 @@ import msgspec
 
 from services.console import timeline
 from services.console.upstreams import Answer, Upstreams
+from shared.clock import Clock
 from shared.errors import Outage
 from shared.http import Problem
 
@@ -20,12 +23,20 @@ SERVICES = ("ingest", "scoring", "journeys", "mailer")
 
 READINESS_CHANGED = "Readiness Changed"
 
+ON_ITS_WAY = timedelta(seconds=5)
+"""What journeys asked for this short a while ago may still be in its open transaction."""
+
+TRIES, PAUSE_SECONDS = 20, 0.5
+"""How long the audit waits for messages between journeys and mailer."""
+
 
 class Together:
     """Answers that no service can give alone. Each raises Problem as the services refuse, Outage where one is away."""
 
-    def __init__(self, upstreams: Upstreams) -> None:
+    def __init__(self, upstreams: Upstreams, clock: Clock, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._upstreams = upstreams
+        self._clock = clock
+        self._pause = pause
 
     async def ask(self, caller: Caller, service: str, path: str, params: Mapping[str, str] | None = None) -> Any:
         """What a service answers to GET, decoded."""
@@ -65,7 +76,7 @@ class Together:
 
     async def dead_letter(self, caller: Caller, letter_id: str) -> dict[str, Any]:
         """The letter, whoever holds it."""
-        found = await asyncio.gather(*(self._find_letter(caller, service, letter_id) for service in SERVICES))
+        found = await asyncio.gather(*(self._find(caller, service, _letter_path(letter_id)) for service in SERVICES))
         for letter in found:
             if letter is not None:
                 return letter
@@ -81,23 +92,45 @@ class Together:
         return replayed
 
     async def audit(self, caller: Caller) -> dict[str, Any]:
-        """Every service's own checks, and those across two."""
-        found = await self.ask_all(caller, "/api/audit")
-        checks = [check for answer in found for check in answer["checks"]]
+        """Every service's own checks, and that what journeys published is what the mailer received."""
+        found = await asyncio.gather(*(self._checks(caller, service) for service in SERVICES), self._handed_over(caller))
+        checks = [check for checks in found for check in checks]
         return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
-    async def _find_letter(self, caller: Caller, service: str, letter_id: str) -> dict[str, Any] | None:
+    async def _checks(self, caller: Caller, service: str) -> list[dict[str, Any]]:
+        answer = await self._find(caller, service, "/api/audit")
+        return [{"service": service, **check} for check in answer["checks"]] if answer else []
+
+    async def _handed_over(self, caller: Caller) -> list[dict[str, Any]]:
+        """Per journey and step, up to a moment ago; what is still on its way is given some seconds to arrive."""
+        cut = {"before": (self._clock.now() - ON_ITS_WAY).isoformat()}
+        for _ in range(TRIES):
+            published, received = await asyncio.gather(
+                self.ask(caller, "journeys", "/api/audit/published", cut), self.ask(caller, "mailer", "/api/audit/received", cut)
+            )
+            checks = _compared(_counts(published), _counts(received))
+            if all(check["ok"] for check in checks):
+                break
+            await self._pause(PAUSE_SECONDS)
+        return checks
+
+    async def _find(self, caller: Caller, service: str, path: str) -> dict[str, Any] | None:
+        """As `ask`, but None where the service has nothing there."""
         try:
-            letter: dict[str, Any] = await self.ask(caller, service, f"/api/dead-letters/{quote(letter_id, safe='')}")
+            found: dict[str, Any] = await self.ask(caller, service, path)
         except Problem as problem:
             if problem.status == 404:
                 return None
             raise
-        return letter
+        return found
 
 
 def _lead_path(lead_id: str) -> str:
     return f"/api/leads/{quote(lead_id, safe='')}"
+
+
+def _letter_path(letter_id: str) -> str:
+    return f"/api/dead-letters/{quote(letter_id, safe='')}"
 
 
 def _list_of(service: str, lead_id: str) -> tuple[str, dict[str, str]]:
@@ -114,6 +147,27 @@ def _item(service: str, row: Mapping[str, Any]) -> timeline.Item:
             return {**row, "kind": "step", "step_kind": row["kind"], "id": f"{row['enrollment_id']}.{row['transition']}"}
         case _:
             return {**row, "kind": "delivery", "delivery_kind": row["kind"], "at": row["queued_at"]}
+
+
+def _counts(answer: Mapping[str, Any]) -> Counter[tuple[str, str]]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in answer["items"]:
+        if row["journey"]:  # what was asked for over the API no journey published
+            counts[row["journey"], row["step"]] += row["count"]
+    return counts
+
+
+def _compared(published: Counter[tuple[str, str]], received: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "service": "journeys → mailer",
+            "name": f"{journey} · {step}: published = received",
+            "ok": published[journey, step] == received[journey, step],
+            "left": published[journey, step],
+            "right": received[journey, step],
+        }
+        for journey, step in sorted(published.keys() | received.keys())
+    ]
 
 
 def _decoded(service: str, answer: Answer) -> Any:

@@ -1,0 +1,1 @@
+"""The command: `dripline run`, `check`, and clients of the API."""

@@ -1,0 +1,142 @@
+"""How a command reaches the API: by its address, else the `run` of the data folder, else the folder itself, under its lock."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import httpx
+import typer
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dripline.cli.shell import NO, WRONG_USE, Failure
+
+SECONDS = 30.0
+Answered = TypeVar("Answered")
+
+DataOption = Annotated[Path | None, typer.Option("--data", help="The data folder of the `run` to talk to.", show_default="./.dripline")]
+
+
+class ClientSettings(BaseSettings):
+    """Where the API is, from the environment or `.env`."""
+
+    model_config = SettingsConfigDict(env_prefix="DRIPLINE_", env_file=".env", frozen=True, extra="ignore")
+
+    url: str = ""
+    api_key: SecretStr = SecretStr("")
+    data_dir: Path = Path(".dripline")
+
+
+class Api:
+    """The API, asked with one key. Every refusal becomes a Failure that says what the server said."""
+
+    def __init__(self, client: httpx.AsyncClient, token: str) -> None:
+        self._client = client
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    async def get(self, path: str, **params: str | int | None) -> Any:
+        given = {name: str(value) for name, value in params.items() if value is not None}
+        return await self._ask("GET", path, params=given)
+
+    async def each(self, path: str, cursor: str = "cursor") -> AsyncIterator[dict[str, Any]]:
+        """Every item of a list, page after page."""
+        at: str | None = None
+        while True:
+            page = await self.get(path, **{cursor: at})
+            for item in page["items"]:
+                yield item
+            at = page["next"]
+            if at is None:
+                return
+
+    async def find(self, path: str) -> Any | None:
+        """As `get`, but None where nothing is there."""
+        return await self._ask("GET", path, missing_is_none=True)
+
+    async def post(self, path: str, body: Any = None) -> Any:
+        return await self._ask("POST", path, json=body)
+
+    async def delete(self, path: str) -> Any:
+        return await self._ask("DELETE", path)
+
+    async def _ask(self, method: str, path: str, *, missing_is_none: bool = False, **request: Any) -> Any:
+        try:
+            answer = await self._client.request(method, path, headers=self._headers, **request)
+        except httpx.HTTPError as error:
+            raise Failure(f"{self._client.base_url} does not answer ({type(error).__name__}); is `dripline run` alive?") from error
+        if answer.status_code == 404 and missing_is_none:
+            return None
+        if answer.is_error:
+            raise Failure(_said(answer), WRONG_USE if answer.status_code == 400 else NO)
+        return answer.json()
+
+
+def ask(data: Path | None, question: Callable[[Api], Awaitable[Answered]]) -> Answered:
+    """Reach the API and put one question to it."""
+
+    async def go() -> Answered:
+        async with reached(data) as api:
+            return await question(api)
+
+    return asyncio.run(go())
+
+
+@asynccontextmanager
+async def reached(data: Path | None) -> AsyncIterator[Api]:
+    """The API, wherever it is. Raises Failure with the remedy where it is nowhere."""
+    settings = ClientSettings()
+    if settings.url and data is None:
+        async with _connected(settings.url) as client:
+            yield Api(client, _token(settings))
+        return
+    folder = data or settings.data_dir
+    running = _announced(folder)
+    if running is not None:
+        async with _connected(running["url"]) as client:
+            yield Api(client, running["token"])
+        return
+    if not (folder / "state.db").exists():
+        remedy = "start `dripline run`, name its folder with --data, or set DRIPLINE_URL and DRIPLINE_API_KEY"
+        raise Failure(f"nothing runs here and {folder} holds nothing yet; {remedy}", WRONG_USE)
+    from dripline.embedded import opened
+
+    async with opened(folder) as (client, token):
+        yield Api(client, token)
+
+
+def _connected(url: str) -> httpx.AsyncClient:
+    """Proxies of the environment are for other hosts, never for this machine."""
+    here = httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
+    return httpx.AsyncClient(base_url=url, timeout=SECONDS, trust_env=not here)
+
+
+def _token(settings: ClientSettings) -> str:
+    token = settings.api_key.get_secret_value()
+    if not token:
+        raise Failure("DRIPLINE_URL is set, DRIPLINE_API_KEY is not; `dripline keys create` on the server makes one", WRONG_USE)
+    return token
+
+
+def _announced(folder: Path) -> dict[str, Any] | None:
+    """What the `run` of this folder says of itself; None where none runs (a killed one may have left its note)."""
+    try:
+        said: dict[str, Any] = json.loads((folder / "run.json").read_text())
+        os.kill(said["pid"], 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except PermissionError:
+        raise Failure(f"{folder}: the `run` here belongs to another user; set DRIPLINE_URL and DRIPLINE_API_KEY", WRONG_USE) from None
+    return said
+
+
+def _said(answer: httpx.Response) -> str:
+    """The server's own words."""
+    try:
+        said = answer.json()["message"]
+    except (ValueError, KeyError, TypeError):
+        said = f"{answer.request.url.path} answered {answer.status_code}"
+    return str(said)
