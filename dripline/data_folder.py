@@ -105,7 +105,7 @@ class DataFolder:
         found = int(path.read_text())
         if found > LAYOUT:
             raise ConfigurationError(
-                f"{self.path}: layout {found} is of a newer Dripline (this one knows {LAYOUT}); update it, or choose another folder with --data"
+                f"{self.path}: layout {found} is of a newer Dripline, this one knows {LAYOUT}; update it, or choose another with --data"
             )
 
     def _in_use(self) -> str:

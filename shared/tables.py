@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, Integer, LargeBinary, text
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary
 from sqlmodel import Field, SQLModel
 
 from shared.instant import Instant
@@ -66,7 +66,7 @@ class PlaybookRow(SQLModel, table=True):
     """A published playbook, whole. The one published last is in force; `version` is the hash of its content."""
 
     __tablename__ = "shared_playbook"
-    __table_args__ = (Index("ix_shared_playbook_newest", text("published_at DESC")),)
+    __table_args__ = (Index("ix_shared_playbook_newest", "published_at"),)
     version: str = Field(primary_key=True)
     files: bytes = Field(sa_type=LargeBinary)
     published_at: datetime = Field(sa_type=Instant)

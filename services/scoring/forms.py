@@ -69,8 +69,8 @@ class ReadinessForm(Shape):
     rearm_below: Level | None = None
     half_life: HalfLife | None = None
     hold: Duration | None = None
-    rules: tuple[RuleForm, ...] = ()
-    fit: tuple[FitForm, ...] = ()
+    rules: list[RuleForm] = []
+    fit: list[FitForm] = []
     sleeping: NotYet = None
 
 
