@@ -1,5 +1,6 @@
 """The mailer's HTTP face for people and programs: the ledger, what may be done about a delivery, suppressions, the audit."""
 
+from collections.abc import Callable
 from datetime import UTC
 from typing import Annotated, Any, Literal
 
@@ -32,7 +33,7 @@ class NewSuppression(BaseModel):
     reason: Annotated[str, Field(min_length=1, max_length=200)] = "manual"
 
 
-def ledger_routes(ports: Ports, outbox: Outbox, wake: Any) -> APIRouter:
+def ledger_routes(ports: Ports, outbox: Outbox, wake: Callable[[], None]) -> APIRouter:
     """Deliveries: the list, one of them, another try, and the settling of what is in doubt. `wake` tells the scheduler."""
     router = APIRouter(prefix="/api/deliveries")
     readers = allow("marketer", "sales", "viewer")

@@ -1,7 +1,7 @@
 """Builds the mailer: its HTTP face, the consumers that fill the ledger, the scheduler that empties it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from fastapi import FastAPI
@@ -64,7 +64,7 @@ def build(
     activities = Consumer(ACTIVITIES, ports, outbox, on_activities)
     return Service(
         NAME,
-        _app(ports, outbox, LedgerReaders(outbox, ports.database, editions), links, metronome),
+        create_app(ports, outbox, LedgerReaders(outbox, ports.database, editions), links, metronome.wake),
         loops=[messages.run, activities.run, deliver],
         chores=[Chore("mailer outbox", timedelta(seconds=5), outbox.sweep)],
     )
@@ -86,9 +86,10 @@ def build_scheduler(
     return Scheduler(outbox, ports.database, ports.clock, ledger, editions, attempts, settle, alone=alone)
 
 
-def _app(ports: Ports, outbox: Outbox, readers: LedgerReaders, links: Links, metronome: Metronome) -> FastAPI:
+def create_app(ports: Ports, outbox: Outbox, readers: LedgerReaders, links: Links, wake: Callable[[], None]) -> FastAPI:
+    """The mailer's HTTP face. `wake` tells the scheduler that something may be due."""
     routers = [
-        ledger_routes(ports, outbox, metronome.wake),
+        ledger_routes(ports, outbox, wake),
         suppression_routes(ports, outbox),
         audit_routes(ports),
         dead_letter_routes(ports, outbox),

@@ -1,0 +1,119 @@
+"""A mailer on a real SQLite file, taken apart: its clock, its relay and its endpoints do what the test says."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import select
+
+from services.mailer.consumer import on_activities, on_messages
+from services.mailer.editions import Editions
+from services.mailer.links import Links
+from services.mailer.main import build_scheduler, create_app
+from services.mailer.readers import LedgerReaders
+from services.mailer.tables import DELIVERIES
+from services.mailer.transport import MailTransport
+from shared import wire
+from shared.clock import FakeClock
+from shared.db import Database
+from shared.keys import Key, KeyRing
+from shared.log import Record
+from shared.playbooks import Playbooks, playbook_of
+from shared.service import Ports
+from shared.signing import Signer
+from shared.work import Outbox
+from tests.builders import A_PLAYBOOK_YAML, A_SECRET, NOON, a_lead, a_send, a_template, an_activity
+from tests.fakes import FakeRelay, FakeWebhooks, RecordingLog
+
+YAML = f"""{A_PLAYBOOK_YAML.replace("locale: en", "locale: en, in_doubt: {marketing: hold, transactional: retry}")}\
+endpoints:
+  sales: {{url: "https://sales.example/hot", secret: {A_SECRET}}}
+  slow: {{url: "https://slow.example/hot", secret: {A_SECRET}}}
+"""
+CONSENT = wire.Consent(marketing=True, address="ana@example.com", source="test", at=NOON)
+
+
+class House:
+    """A mailer, taken apart: what comes in is handed to it, its scheduler is ticked by hand."""
+
+    def __init__(self, folder: Path, relay: MailTransport | None = None) -> None:
+        self.clock = FakeClock(NOON)
+        self.log = RecordingLog()
+        self.database = Database(f"sqlite+aiosqlite:///{folder}/state.db")
+        keys = KeyRing(self.database, self.clock, [("sk_test", Key("sk_test", "secret", "admin", "test"))])
+        self.playbooks = Playbooks(self.database, self.clock)
+        self.ports = Ports(self.log, self.database, self.clock, keys, self.playbooks, Signer(b"secret"))
+        self.outbox = Outbox("mailer", self.database, self.log, self.clock)
+        self.editions = Editions(self.playbooks, {})
+        self.links = Links(self.ports.signer, "https://mail.example")
+        self.readers = LedgerReaders(self.outbox, self.database, self.editions)
+        self.relay: Any = relay or FakeRelay()
+        self.webhooks = FakeWebhooks()
+        self.scheduler = self.new_scheduler()
+        self.version = ""
+
+    def new_scheduler(self, *, alone: bool = False, relay: MailTransport | None = None) -> Any:
+        return build_scheduler(self.ports, self.outbox, self.editions, self.links, relay or self.relay, self.webhooks, alone=alone)
+
+    async def publish(self, files: dict[str, bytes] | None = None, yaml: str = YAML) -> str:
+        self.clock.advance(timedelta(microseconds=1))
+        templates = {f"templates/{name}": content for name, content in (files or {"welcome-1.html": a_template()}).items()}
+        playbook = playbook_of({"playbook.yaml": yaml.encode(), **templates})
+        await self.playbooks.publish(playbook)
+        return playbook.version
+
+    async def know(self, *leads: wire.Lead, sequence: int = 1, **overrides: Any) -> None:
+        """Activities of these leads arrive."""
+        await self.activities(*(an_activity(lead=lead, sequence=sequence, **overrides) for lead in leads))
+
+    async def activities(self, *activities: wire.Activity) -> None:
+        records = [Record(activity.lead.id, wire.encode(activity), self.clock.now()) for activity in activities]
+        async with self.outbox.work() as work:
+            await on_activities(work, records)
+
+    async def receive(self, *messages: wire.Message) -> None:
+        records = [Record(message.lead_id, wire.encode(message), self.clock.now()) for message in messages]
+        async with self.outbox.work() as work:
+            await on_messages(work, records)
+
+    def a_send(self, number: int = 1, **overrides: Any) -> wire.Send:
+        return a_send(**({"id": f"m{number}", "version": self.version, "enrollment_id": f"e{number}", "transition": 1} | overrides))
+
+    def a_handoff(self, number: int = 1, endpoint: str = "sales", **overrides: Any) -> wire.Send:
+        return self.a_send(number, kind="handoff", template="", endpoint=endpoint, lead=a_lead(readiness=9), **overrides)
+
+    async def tick(self, scheduler: Any = None) -> datetime | None:
+        """One beat, and whatever it set going comes to its end."""
+        beaten = scheduler or self.scheduler
+        due = await beaten.tick(self.clock.now())
+        await beaten.idle()
+        return due
+
+    async def go_on(self, **by: float) -> None:
+        """Time passes in one step, then what is due is done."""
+        self.clock.advance(timedelta(**by))
+        await self.tick()
+
+    async def row(self, delivery_id: str = "m1") -> Any:
+        async with self.database.reading() as connection:
+            return (await connection.execute(select(DELIVERIES).where(DELIVERIES.c.id == delivery_id))).one()
+
+    async def statuses(self) -> dict[str, str]:
+        async with self.database.reading() as connection:
+            return {row.id: row.status for row in await connection.execute(select(DELIVERIES).order_by(DELIVERIES.c.id))}
+
+    def told(self) -> list[str]:
+        """The names of the events told so far."""
+        return [event.name for event in self.log.events]
+
+    def api(self) -> httpx.AsyncClient:
+        app = create_app(self.ports, self.outbox, self.readers, self.links, lambda: None)
+        headers = {"Authorization": "Bearer sk_test"}
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://mailer", headers=headers)
+
+    async def audit(self) -> None:
+        """The books must balance, whatever happened."""
+        async with self.api() as client:
+            checks = (await client.get("/api/audit")).json()["checks"]
+        assert [check for check in checks if not check["ok"]] == []
