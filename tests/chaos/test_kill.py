@@ -17,8 +17,7 @@ import httpx
 import msgspec
 import pytest
 
-from services.ingest.segment import event_id
-from shared.keys import key_id
+from shared.wire import OURSELVES, decode_event
 from tests.chaos.load import Load
 from tests.chaos.sinks import MailSink, SalesSink, free_port
 
@@ -149,12 +148,12 @@ async def check_audit(process: Process) -> None:
 
 def check_events(state: Path, load: Load) -> None:
     """Promise 1: what was answered with 200 is recorded once, and moved its lead to where the same events always lead."""
-    source = key_id(SECRET_KEY)
     with sqlite3.connect(state) as database:
-        recorded = Counter(row[0] for row in database.execute("SELECT id FROM scoring_event"))
+        events = [decode_event(row[0]) for row in database.execute("SELECT event FROM scoring_event")]
         readiness = dict(database.execute("SELECT user_id, readiness FROM scoring_lead WHERE merged_into IS NULL"))
-    lost = {message for message in load.ledger.accepted if event_id(source, message) not in recorded}
-    assert lost == set()
+    recorded = Counter(event.message_id for event in events if event.source != OURSELVES)
+    assert load.ledger.accepted - set(recorded) == set()
+    assert set(recorded) <= load.ledger.sent
     assert max(recorded.values()) == 1
     for user, names in load.ledger.by_user.items():
         assert readiness[user] >= max(EXPECTED[name] for name in names)
