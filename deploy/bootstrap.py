@@ -248,7 +248,7 @@ def test(arguments: list[str]) -> NoReturn:
 
 def lint(arguments: list[str]) -> int:
     ensure("dev")
-    checks = [["-m", "ruff", "check", *arguments], ["-m", "ruff", "format", "--check", *arguments], [".venv/bin/lint-imports"]]
+    checks = [["-m", "ruff", "check", *arguments], ["-m", "ruff", "format", "--check", *arguments], [".venv/bin/lint-imports", "--no-logo"]]
     return max([python_of_ours(check) for check in checks])
 
 
