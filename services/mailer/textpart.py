@@ -50,10 +50,17 @@ def _frame(node: LexborNode) -> tuple[str, str]:
     if tag in _LINES:
         return _LINE + (_BULLET if tag == "li" else ""), ""
     if tag in ("td", "th"):
-        return "", " "
+        return " | " if _has_cell_before(node) else "", ""
     if tag == "img":
         return node.attributes.get("alt") or "", ""
     return "", _address(node) if tag == "a" else ""
+
+
+def _has_cell_before(cell: LexborNode) -> bool:
+    before = cell.prev
+    while before is not None and before.tag not in ("td", "th"):
+        before = before.prev
+    return before is not None
 
 
 def _address(link: LexborNode) -> str:
