@@ -41,9 +41,9 @@ class Line:
             return replies.to_recipient(error.code, error.message)
         except (OSError, SMTPException) as error:
             self._client.close()
-            return Deferred("connection_lost", detail=str(error))
+            return Deferred("connection_lost", detail=_said(error))
         except ValueError as error:
-            return Refused("invalid_address", detail=str(error))
+            return Refused("invalid_address", detail=_said(error))
         except BaseException:
             self._client.close()
             raise
@@ -65,12 +65,12 @@ class Line:
                 return replies.to_mail(reply.code if reply.code >= 400 else 451, reply.message) or Deferred("odd_answer")
         except (SMTPException, OSError) as error:
             self._client.close()
-            return Deferred("connection_lost", detail=str(error))
+            return Deferred("connection_lost", detail=_said(error))
         try:
             return await self._mail(message)
         except (SMTPException, OSError) as error:
             self._client.close()
-            return InDoubt("no_answer", detail=str(error))
+            return InDoubt("no_answer", detail=_said(error))
         except BaseException:
             self._client.close()
             raise
@@ -154,6 +154,10 @@ def _no_connection(error: SMTPException | OSError) -> Held:
         case SMTPResponseException():
             return Held("relay_refuses", ours=error.code >= 500, detail=replies.words(error.code, error.message))
         case OSError():  # aiosmtplib's connection errors and timeouts are OSErrors too
-            return Held("relay_unreachable", detail=str(error))
+            return Held("relay_unreachable", detail=_said(error))
         case _:
-            return Held("relay_unusable", ours=True, detail=str(error))
+            return Held("relay_unusable", ours=True, detail=_said(error))
+
+
+def _said(error: Exception) -> str:
+    return replies.one_line(str(getattr(error, "message", error)))

@@ -19,7 +19,11 @@ LONGEST_WORDS = 500
 
 def words(code: int, text: str) -> str:
     """The reply as it stood, on one line, shortened."""
-    return f"{code} {' '.join(text.split())}"[:LONGEST_WORDS]
+    return one_line(f"{code} {text}")
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())[:LONGEST_WORDS]
 
 
 def to_sender(code: int, text: str) -> Deferred | Held:
