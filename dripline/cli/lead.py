@@ -10,7 +10,7 @@ from rich.text import Text
 
 from dripline.cli.client import Api, DataOption, ask
 from dripline.cli.shell import NO, Failure, Format, FormatOption, put_json, safe, screen, short, table
-from services.console.telling import Line, line, walk
+from services.console.telling import Line, line, told_traits, walk
 from services.console.words import plain, points, who
 
 TONES = {
@@ -93,7 +93,7 @@ def _profile(found: dict[str, Any]) -> Table:
         "tags": ", ".join(found.get("tags") or []),
         "zone": found.get("timezone"),
         "last seen": short(found.get("last_seen_at")),
-    } | (found.get("traits") or {})
+    } | told_traits(found)
     rows = Table.grid(padding=(0, 2))
     for name, value in said.items():
         if value not in (None, ""):
@@ -109,7 +109,10 @@ def _reasons(found: dict[str, Any]) -> Table | None:
     for reason in found["reasons"]:
         count = f"{reason['count']} times" if (reason.get("count") or 0) > 1 else ""
         rows.add_row(
-            points(reason["points"]), safe(reason.get("text") or reason["rule"]), Text(count, "dim"), Text(short(reason.get("at")), "dim")
+            points(reason["points"]),
+            safe(reason["text"] or reason["rule"].replace("_", " ")),
+            Text(count, "dim"),
+            Text(short(reason.get("at")), "dim"),
         )
     rows.add_row(Text(points(found["points"]), "bold"), Text("together", "bold"))
     return rows

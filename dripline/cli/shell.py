@@ -17,6 +17,10 @@ from shared.errors import ConfigurationError, Outage
 
 NO, WRONG_USE, INTERRUPTED = 1, 2, 130
 
+ENDLESS = 1_000  # columns
+ONE_LINE = frozenset({"id", "at", "queued", "made", "revoked", "service", "status", "attempts"})
+"""Columns whose content is never broken over lines."""
+
 CONTROL = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\N{REPLACEMENT CHARACTER}")
 """What could steer a terminal or turn its text around; a lead's traits are a stranger's words."""
 
@@ -81,8 +85,9 @@ def put_json(document: Any) -> None:
 
 
 def screen(*, stderr: bool = False) -> Console:
-    """Where text for people goes; made when it is needed, so that it follows a redirected stdout."""
-    return Console(highlight=False, markup=False, stderr=stderr)
+    """Where text for people goes; made when it is needed, so that it follows a redirected stdout. Only a terminal has an edge."""
+    out = Console(highlight=False, markup=False, stderr=stderr)
+    return out if out.is_terminal else Console(highlight=False, markup=False, stderr=stderr, width=ENDLESS)
 
 
 def safe(value: object, style: str = "") -> Text:
@@ -94,7 +99,7 @@ def table(*headings: str) -> Table:
     """A plain table: headings, space, no frame."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in headings:
-        made.add_column(heading, overflow="fold")
+        made.add_column(heading, overflow="fold", no_wrap=heading in ONE_LINE)
     return made
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Request, Response
 
 from services.console.pages import Pages
-from services.console.telling import line, walk
+from services.console.telling import line, told_traits, walk
 
 PAGE = 50
 
@@ -57,6 +57,7 @@ async def _told(pages: Pages, lead_id: str, cursor: str | None) -> dict[str, Any
         "lead": lead | {"consent": lead.get("consent") or {}},
         "walks": [walk(enrollment) for enrollment in lead["enrollments"]],
         "facts": _facts(lead),
+        "traits": told_traits(lead),
         "lines": [said for item in timeline["items"] if (said := line(item)) is not None],
         "older": _link({"cursor": timeline["next"]}) if timeline["next"] else None,
         "query": _link({"cursor": cursor}) if cursor else "",

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.responses import FileResponse
+from starlette.routing import Route
 
-from services.console.front import front_routes
+from services.console.front import as_json, front_routes
 from services.console.keys_api import key_routes
 from services.console.leads import lead_routes
 from services.console.pages import STATIC, Pages, Room, SignInFirst
@@ -37,6 +38,7 @@ def build(settings: ConsoleSettings, ports: Ports, upstreams: Upstreams, rooms: 
     ]
     app = service_app("console", ports, routers, [_ready(upstreams, service) for service in SERVICES])
     _say_errors_as_pages(app, pages)
+    _describe_all(app, together)
     return Service("console", app)
 
 
@@ -44,6 +46,15 @@ def _say_errors_as_pages(app: FastAPI, pages: Pages) -> None:
     app.add_exception_handler(SignInFirst, pages.on_sign_in_first)
     app.add_exception_handler(Problem, pages.on_problem)
     app.add_exception_handler(Outage, pages.on_outage)
+
+
+def _describe_all(app: FastAPI, together: Together) -> None:
+    """`/openapi.json` of the front stands before the one that every service has."""
+
+    async def described(_: Request) -> Response:
+        return as_json(await together.openapi(app.openapi()))
+
+    app.router.routes.insert(0, Route("/openapi.json", described))
 
 
 def _ready(upstreams: Upstreams, service: str) -> Check:

@@ -19,6 +19,10 @@ OUTCOMES = {
 }
 
 
+UNNAMED = {"identify": "Identified", "group": "Company named", "alias": "Ids joined"}
+"""What to call the calls that carry no event name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of the timeline, as a person reads it."""
@@ -71,9 +75,14 @@ def walk(enrollment: Mapping[str, Any]) -> Walk:
     return Walk(enrollment["journey"], enrollment.get("key") or "", where, tone, story + holdout, wake_at)
 
 
+def told_traits(lead: Mapping[str, Any]) -> dict[str, Any]:
+    """The traits that nothing else on the page says."""
+    return {name: value for name, value in (lead.get("traits") or {}).items() if (name, value) != ("email", lead.get("email"))}
+
+
 def _event(item: Mapping[str, Any]) -> Line:
     said = item.get("properties") or item.get("traits") or {}
-    return Line(item["at"], "event", item.get("name") or item.get("type") or "event", plain(said) if said else "")
+    return Line(item["at"], "event", item["name"] or UNNAMED.get(item["type"], item["type"]), plain(said) if said else "")
 
 
 def _step(item: Mapping[str, Any]) -> Line:

@@ -49,8 +49,7 @@ class BadCursor(ValueError):
 async def merged(fetch: Fetch, lists: Sequence[str], limit: int, cursor: str | None = None) -> tuple[list[Item], str | None]:
     """Up to `limit` items over all lists, newest first, and the cursor of what is older.
 
-    Nothing is skipped while new items arrive. A list is sorted by time but for late items, which may come on a later page.
-    Raises BadCursor.
+    Each list is newest first too. Nothing is skipped or told twice while new items arrive. Raises BadCursor.
     """
     marks = _decoded(cursor) if cursor else dict.fromkeys(lists, Mark())
     names = [name for name in marks if name in lists]
@@ -74,7 +73,7 @@ async def _rest(fetch: Fetch, name: str, mark: Mark) -> tuple[Mark, Page]:
         items = sorted((item for item in page.items if mark.after is None or key_of(item) < mark.after), key=key_of, reverse=True)
         if items or page.next is None:
             return mark, Page(items, page.next)
-        mark = Mark(page.next)
+        mark = Mark(page.next, mark.after)
 
 
 def _left(rests: Mapping[str, tuple[Mark, Page]], taken: Mapping[str, list[Key]]) -> Marks:

@@ -91,6 +91,13 @@ class Together:
         )
         return replayed
 
+    async def openapi(self, ours: Mapping[str, Any]) -> dict[str, Any]:
+        """One description of all services; where two describe a path, ours stands in front."""
+        documents = [*await self.ask_all({}, "/openapi.json"), ours]
+        schemas = {name: schema for one in documents for name, schema in one.get("components", {}).get("schemas", {}).items()}
+        paths = {path: described for one in documents for path, described in one["paths"].items()}
+        return {**ours, "info": {**ours["info"], "title": "Dripline"}, "paths": paths, "components": {"schemas": schemas}}
+
     async def audit(self, caller: Caller) -> dict[str, Any]:
         """Every service's own checks, and that what journeys published is what the mailer received."""
         found = await asyncio.gather(*(self._checks(caller, service) for service in SERVICES), self._handed_over(caller))

@@ -1,12 +1,15 @@
 """How the pages say things: moments, spans, names and numbers, for people. Pure."""
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from markupsafe import Markup
 
 UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
+NEARLY = 0.1
+"""What is still ahead is called two days until it is well under them: a wait of two days begins as such."""
 
 
 def moment(value: str | datetime | None) -> datetime | None:
@@ -22,10 +25,11 @@ def ago(value: str | datetime | None, now: datetime) -> str:
     if at is None:
         return "never"
     seconds = (now - at).total_seconds()
-    span = _span(abs(seconds))
-    if span is None:
-        return "just now" if seconds >= 0 else "in a moment"
-    return f"{span} ago" if seconds > 0 else f"in {span}"
+    if seconds >= 0:
+        span = _span(seconds, math.floor)
+        return f"{span} ago" if span else "just now"
+    span = _span(-seconds, lambda count: math.floor(count + NEARLY))
+    return f"in {span}" if span else "in a moment"
 
 
 def stamp(value: str | datetime | None) -> Markup:
@@ -65,9 +69,9 @@ def plain(value: Any) -> str:
             return str(value)
 
 
-def _span(seconds: float) -> str | None:
+def _span(seconds: float, rounded: Callable[[float], int]) -> str | None:
     for size, unit in UNITS:
-        count = int(timedelta(seconds=seconds) / timedelta(seconds=size))
+        count = rounded(seconds / size)
         if count >= 1:
             return f"{count} {unit}{'s' if count > 1 else ''}"
     return None

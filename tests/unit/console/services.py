@@ -4,16 +4,17 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import httpx
 
 from services.console.main import build
 from services.console.pages import Room
-from services.console.session import hash_password
+from services.console.session import Sessions, hash_password
 from services.console.settings import ConsoleSettings
 from services.console.upstreams import Answer
-from shared.clock import FakeClock
+from shared.clock import FakeClock, real_now
 from shared.db import Database
 from shared.errors import Outage
 from shared.keys import Key, KeyRing
@@ -26,6 +27,7 @@ PASSWORD = "open sesame"
 PASSWORD_HASH = hash_password(PASSWORD)
 ADMIN = "sk_admin"
 SALES = "sk_sales"
+SIGNER = Signer(b"secret")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def ports(clock: FakeClock | None = None) -> Ports:
     clock = clock or FakeClock(NOON)
     database = Database("sqlite+aiosqlite://")
     fixed = [(ADMIN, Key("sk_1", "secret", "admin", "ours")), (SALES, Key("sk_2", "secret", "sales", "theirs"))]
-    return Ports(None, database, clock, KeyRing(database, clock, fixed), Playbooks(database, clock), Signer(b"secret"))  # type: ignore[arg-type]
+    return Ports(None, database, clock, KeyRing(database, clock, fixed), Playbooks(database, clock), SIGNER)  # type: ignore[arg-type]
 
 
 def console(upstreams: Any, rooms: tuple[Room, ...] = (), **settings: Any) -> httpx.AsyncClient:
@@ -76,10 +78,10 @@ def console(upstreams: Any, rooms: tuple[Room, ...] = (), **settings: Any) -> ht
     )
 
 
-async def signed_in(upstreams: Any, rooms: tuple[Room, ...] = (), **settings: Any) -> httpx.AsyncClient:
+def signed_in(upstreams: Any, rooms: tuple[Room, ...] = (), **settings: Any) -> httpx.AsyncClient:
     browser = console(upstreams, rooms, **settings)
-    answer = await browser.post("/sign-in", data={"password": PASSWORD})
-    assert answer.status_code == 303
+    sessions = Sessions(SIGNER, PASSWORD_HASH, timedelta(hours=1), https=False)
+    browser.cookies.set(sessions.cookie, sessions.start(real_now()))
     return browser
 
 

@@ -1,0 +1,72 @@
+"""What the lead page says."""
+
+import pytest
+
+from services.console.telling import line, walk
+
+AT = "2027-03-01T12:00:00Z"
+
+
+def test_a_readiness_change_says_from_where_to_where():
+    said = line({"kind": "readiness", "at": AT, "name": "Readiness Changed", "properties": {"before": 3, "after": 7}})
+    assert said is not None
+    assert (said.title, said.after) == ("Readiness 3 → 7", 7)
+
+
+def test_an_event_says_its_properties():
+    said = line({"kind": "event", "at": AT, "name": "Link Clicked", "type": "track", "properties": {"paid": True}})
+    assert said is not None
+    assert (said.title, said.detail) == ("Link Clicked", "paid: yes")
+
+
+def test_an_event_without_a_name_is_called_by_its_type():
+    said = line({"kind": "event", "at": AT, "name": "", "type": "identify", "properties": {}, "traits": {"plan": "team"}})
+    assert said is not None
+    assert (said.title, said.detail) == ("Identified", "plan: team")
+
+
+@pytest.mark.parametrize("name", ["Email Sent", "Email Suppressed", "Email Failed", "Email In Doubt"])
+def test_what_the_delivery_says_is_not_said_twice(name):
+    assert line({"kind": "event", "at": AT, "name": name, "properties": {}}) is None
+
+
+def test_a_delivery_says_its_status_reason_and_what_the_reader_did():
+    delivery = {"journey": "welcome", "step": "hello", "template": "welcome-1", "delivery_kind": "email", "status": "deferred"}
+    said = line({"kind": "delivery", "at": AT, **delivery, "reason": "template", "opened_at": AT, "clicked_at": None})
+    assert said is not None
+    assert (said.title, said.status, said.marks, said.detail) == ("welcome-1", "deferred", ("opened",), "welcome · hello: template")
+
+
+def test_a_delivery_asked_for_over_the_api_says_so():
+    said = line(
+        {"kind": "delivery", "at": AT, "journey": "", "step": "", "template": "receipt", "delivery_kind": "email", "status": "sent"}
+    )
+    assert said is not None
+    assert said.detail == "asked for over the API"
+
+
+def test_a_skipped_step_says_why():
+    step = {"journey": "welcome", "step": "hello", "step_kind": "send", "outcome": "skipped", "reason": "audience"}
+    said = line({"kind": "step", "at": AT, **step})
+    assert said is not None
+    assert said.detail == "send: skipped (audience)"
+
+
+@pytest.mark.parametrize(
+    ("enrollment", "where", "story"),
+    [
+        ({"status": "active", "step": "pause"}, "active", "at pause"),
+        ({"status": "active", "step": "pause", "holdout": True}, "active", "at pause (holdout)"),
+        ({"status": "completed"}, "completed", "walked to the end"),
+        ({"status": "exited", "reason": "unsubscribed"}, "exited", "ended: unsubscribed"),
+        ({"status": "exited", "reason": "goal", "converted_at": AT}, "converted", "ended: goal"),
+    ],
+)
+def test_a_walk_says_where_it_stands(enrollment, where, story):
+    said = walk({"journey": "welcome", **enrollment})
+    assert (said.where, said.story) == (where, story)
+
+
+def test_only_an_active_walk_wakes():
+    assert walk({"journey": "j", "status": "exited", "wake_at": AT}).wake_at is None
+    assert walk({"journey": "j", "status": "active", "wake_at": AT}).wake_at == AT
