@@ -11,12 +11,10 @@ from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
 
-import msgspec
-
 from services.mailer import mime, page
 from services.mailer.links import Links
-from services.mailer.loader import MailerPlaybook, find_zone
-from services.mailer.sandbox import ZONE
+from services.mailer.loader import MailerPlaybook
+from services.mailer.scope import scope_of
 from services.mailer.templates import TemplateProblem, Variant
 from services.mailer.textpart import text_of
 from shared import wire
@@ -25,7 +23,6 @@ from shared.signing import Signer
 
 LONGEST_SUBJECT = 250
 LONGEST_NAME = 80
-_DECIDED = ("readiness", "points", "hot", "sleeping", "orders", "last_seen_at")
 
 
 class BadAddress(DriplineError):
@@ -65,7 +62,7 @@ def compose(
     """
     recipient = _recipient(lead)
     variant = _variant(playbook, template or send.template, lead.locale)
-    scope = _scope(playbook, send, lead, links, now or date)
+    scope = scope_of(playbook, send, lead, links, now or date)
     subject = _subject(variant, scope)
     sender = variant.sender or playbook.mail.from_
     unsubscribe = links.unsubscribe_url(send.id) if send.category == "marketing" else None
@@ -92,22 +89,6 @@ def _variant(playbook: MailerPlaybook, name: str, locale: str | None) -> Variant
     if name not in playbook.templates:
         raise TemplateProblem(name, f"there is no template `{name}` in playbook {playbook.version}: add templates/{name}.html")
     return playbook.templates[name].variant(locale)
-
-
-def _scope(playbook: MailerPlaybook, send: wire.Send, lead: wire.Lead, links: Links, now: datetime) -> dict[str, Any]:
-    """What the template sees. Who the lead is comes from his newest profile; how he scored, from the moment it was decided on."""
-    decided = send.lead or lead
-    return {
-        "lead": msgspec.structs.asdict(lead) | {field: getattr(decided, field) for field in _DECIDED},
-        "entry": send.entry,
-        "key": send.key,
-        "entered_at": send.entered_at,
-        "steps": send.steps,
-        "now": now,
-        "brand": playbook.brand,
-        "links": {"unsubscribe": links.unsubscribe_url(send.id)},
-        ZONE: find_zone(lead.timezone or "") or find_zone(playbook.mail.timezone),
-    }
 
 
 def _subject(variant: Variant, scope: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ Names = Mapping[str, Any]
 _LEAD = ("id", "email", "user_id", "readiness", "points", "hot", "sleeping", "traits", "tags", "company", "timezone", "locale")
 NAMES: Names = {
     "lead": {
-        **dict.fromkeys((*_LEAD, "created_at", "last_seen_at")),
+        **dict.fromkeys((*_LEAD, "created_at", "last_seen_at", "events")),
         "consent": dict.fromkeys(("marketing", "topics")),
         "orders": dict.fromkeys(("count", "total", "last_at")),
     },
@@ -33,7 +33,7 @@ NAMES: Names = {
     "entered_at": None,
     "now": None,
 }
-_NOT_YET = {"links.preferences", "links.answer", "links.respond", "lead.events", "coupon"}
+_NOT_YET = {"links.preferences", "links.answer", "links.respond", "coupon"}
 _REMEDIES = {"event": "what began the enrollment is `entry`: `entry.properties.…`"}
 _ALONE = "a template stands alone here: write out what it would share (a file without `<html>` gets the layout by itself)"
 _REFUSED: Mapping[type[nodes.Node], str] = {

@@ -6,6 +6,7 @@ take all time or memory. So tags, filters and methods are an allowlist, and what
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -16,11 +17,32 @@ from jinja2.runtime import Context, LoopContext, markup_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
+from shared.durations import parse_duration
+from shared.expression_functions import count_within
+from shared.wire import EventHistory
+
 LONGEST_TEXT = 64 * 1024
 """Characters of a text that a template may put together from others."""
 LONGEST_RANGE = 1000
 MOST_ROUNDS = 10_000
 """Rounds of all loops of one rendering together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Did:
+    """How often a lead did something, and when: `lead.events['Order Completed']`."""
+
+    count: int = 0
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+    last: dict[str, Any] = field(default_factory=dict)
+    days: dict[str, int] = field(default_factory=dict)
+    now: datetime = datetime.min
+
+    def count_within(self, window: str) -> int:
+        """How often within the window, by whole UTC days, as the playbook's expressions count."""
+        return count_within(EventHistory(days=self.days), parse_duration(window), self.now) or 0
+
 
 KEPT_FILTERS = frozenset(
     {"abs", "capitalize", "count", "dictsort", "e", "escape", "first", "float", "forceescape", "int", "items", "last", "length", "list"}
@@ -33,6 +55,7 @@ METHODS: Mapping[type, frozenset[str]] = {
     list: frozenset({"count", "index"}),
     datetime: frozenset({"date", "isoformat", "strftime", "time", "weekday"}),
     LoopContext: frozenset({"changed", "cycle"}),
+    Did: frozenset({"count_within"}),
 }
 CALLABLE = frozenset().union(*METHODS.values()) | {"range"}
 ROUNDS = "_rounds"

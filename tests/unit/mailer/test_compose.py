@@ -9,6 +9,8 @@ from email.utils import parseaddr
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
 from services.mailer.compose import BadAddress, Mail, compose, message_id_for
@@ -16,7 +18,7 @@ from services.mailer.links import Links
 from services.mailer.mime import parse_address
 from services.mailer.templates import TemplateProblem
 from shared.signing import Signer
-from shared.wire import Entry
+from shared.wire import Entry, EventHistory
 from tests.builders import A_PLAYBOOK_YAML, DELIVERY, NOON, a_lead, a_mailer_playbook, a_send, a_template
 
 SIGNER = Signer(b"k" * 32)
@@ -142,6 +144,22 @@ def test_no_value_can_add_a_header(evil: str) -> None:
     harmless = write(files, lead={"traits": {"name": "a"}}, entry=Entry(at=NOON, properties={"x": "b"}))
     assert list(read(mail).keys()) == list(read(harmless).keys())
     assert read(mail).get_content_type() == "multipart/alternative"
+
+
+ECHO = a_mailer_playbook(
+    {"welcome-1.html": a_template("<p title='{{ lead.traits.word }}'>{{ lead.traits.word }}</p>", "Hi {{ lead.traits.name }}")}
+)
+
+
+@given(st.text(max_size=120), st.text(max_size=120))
+def test_no_text_whatever_breaks_a_mail(name: str, word: str) -> None:
+    mail = compose(ECHO, a_send(), a_lead(traits={"name": name, "word": word}), LINKS, "<m@acme.example>", NOON)
+    harmless = compose(ECHO, a_send(), a_lead(traits={"name": "a", "word": "b"}), LINKS, "<m@acme.example>", NOON)
+    assert list(read(mail).keys()) == list(read(harmless).keys())
+    assert mail.data.isascii()
+    paragraph = LexborHTMLParser(part(mail, "html")).css_first(".sheet p")
+    assert paragraph is not None
+    assert not paragraph.css("*:not(p)")
 
 
 NOT_ADDRESSES = ["", "ana", "ana@", "@x.example", "a b@x.example", "a@x.example\r\nRCPT TO:<b@x>", "a@b@c", "a@x..y", "a@-x.y", "a\0@x.y"]
@@ -314,6 +332,16 @@ def test_the_lead_is_who_he_is_now_scored_as_he_was_when_it_was_decided() -> Non
     decided = a_lead(readiness=9, traits={"name": "Old"})
     mail = compose(a_mailer_playbook(page(body)), a_send(lead=decided), a_lead(traits={"name": "New"}), LINKS, "<m@acme.example>", NOON)
     assert "New 9 0" in part(mail, "plain")
+
+
+def test_what_a_lead_did_can_be_counted_and_what_he_never_did_is_nought() -> None:
+    orders = EventHistory(count=3, last_at=NOON, last={"total": 40}, days={"2027-02-27": 2, "2026-12-01": 1})
+    said = "{{ did.count }} {{ did.last.total }} {{ did.count_within('30d') }} {{ lead.events['Order Refunded'].count }}"
+    body = "{% set did = lead.events['Order Completed'] %}" + said + "{% if lead.events['Order Refunded'].last_at %}!{% endif %}"
+    mail = write(page(f"<p>{body}</p>"), lead={"events": {"Order Completed": orders}})
+    assert "3 40 2 0\n" in part(mail, "plain")
+    with pytest.raises(TemplateProblem, match="is not a duration"):
+        write(page("{{ lead.events.Ordered.count_within('soon') }}"))
 
 
 def test_a_template_that_is_not_there_holds_the_mail() -> None:
