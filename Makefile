@@ -9,28 +9,28 @@ help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+( [a-z-]+)*:.*## / {printf "make %-26s %s\n", $$1, $$2}' Makefile
 
 setup: ## make .venv from the hash-pinned locks, for running, testing and checking
-	@$(BOOTSTRAP) setup
+	@exec $(BOOTSTRAP) setup
 
 run: ## start everything on the starter playbook: make run ARGS="--port 9000 --data some/folder"
-	@$(BOOTSTRAP) run $(ARGS)
+	@exec $(BOOTSTRAP) run $(ARGS)
 
 test: ## every test this machine can run: make test ARGS="-k readiness"
-	@$(BOOTSTRAP) test $(ARGS)
+	@exec $(BOOTSTRAP) test $(ARGS)
 
 lint: ## ruff, its formatting, and who may import whom
-	@$(BOOTSTRAP) lint $(ARGS)
+	@exec $(BOOTSTRAP) lint $(ARGS)
 
 types: ## mypy, strict
-	@$(BOOTSTRAP) types $(ARGS)
+	@exec $(BOOTSTRAP) types $(ARGS)
 
 bench: ## every figure we quote, beside its floor
-	@$(BOOTSTRAP) bench $(ARGS)
+	@exec $(BOOTSTRAP) bench $(ARGS)
 
 lock: ## write locks/ anew: make lock ARGS=--upgrade
-	@$(BOOTSTRAP) lock $(ARGS)
+	@exec $(BOOTSTRAP) lock $(ARGS)
 
 release: ## build the wheel into dist/
-	@$(BOOTSTRAP) release $(ARGS)
+	@exec $(BOOTSTRAP) release $(ARGS)
 
 services-up services-down: ## PostgreSQL and Apache Kafka as local processes: not yet
 	@echo "Not here yet: $@ comes together with 'dripline serve', which is what needs PostgreSQL and Kafka. 'make run' needs neither." >&2; exit 2
