@@ -135,7 +135,7 @@ def _free_names(tree: nodes.Template) -> set[str]:
 
 def _unknown_name(name: str, names: Names) -> str:
     if name in _NOT_YET:
-        return f"not yet: `{name}` in a template"
+        return f"not yet: `{name}` is not in this release; leave it out"
     remedy = _REMEDIES.get(name)
     return f"there is no `{name}` here" + (f": {remedy}" if remedy else suggestion(name, names) or f"; there are {named(names)}")
 
@@ -157,7 +157,7 @@ def _path(node: nodes.Node) -> tuple[str, ...]:
 def _unknown_attribute(path: tuple[str, ...], names: Names) -> str | None:
     """What is wrong with the last part of the path, where the parts before it are known to hold nothing else."""
     if ".".join(path) in _NOT_YET:
-        return f"not yet: `{'.'.join(path)}` in a template"
+        return f"not yet: `{'.'.join(path)}` is not in this release; leave it out"
     known: Any = names
     for part in path[:-1]:
         known = known.get(part) if isinstance(known, Mapping) else None

@@ -161,7 +161,7 @@ def _brand_troubles(document: Document, brand: _Brand) -> Iterator[Trouble]:
 def _not_yet(document: Document) -> Iterator[Trouble]:
     for key in NOT_YET:
         if key in document.value["mail"]:
-            yield document.trouble(("mail", key), f"not yet: `mail.{key}`", of_key=True)
+            yield document.trouble(("mail", key), f"not yet: `mail.{key}` is not in this release; leave it out", of_key=True)
 
 
 def _mail_troubles(document: Document, mail: _Mail) -> Iterator[Trouble]:

@@ -63,7 +63,7 @@ class _Reader:
         if twin != file:
             raise _wrong(file, 1, f"the same mail stands in {twin}: remove one")
         if found["kind"] == "mjml":
-            raise _wrong(file, 1, "not yet: .mjml; write .html or .md")
+            raise _wrong(file, 1, "not yet: .mjml is not in this release; write .html or .md")
         source = _decoded(file, content)
         if is_text:
             self._texts[place] = Program(self._environments.plain, source, file)
