@@ -42,6 +42,7 @@ class FakeRelay:
     to_mail: Outcome = field(default_factory=Delivered)
     by_recipient: dict[str, Deferred | Refused | Held] = field(default_factory=dict)
     taken: list[tuple[str, bytes]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)  # of each that was taken
     offered: list[str] = field(default_factory=list)
     withdrawn: int = 0
 
@@ -64,6 +65,7 @@ class FakeOffer:
 
     async def data(self, message: bytes) -> Outcome:
         self.relay.taken.append((self.recipient, message))
+        self.relay.outcomes.append(self.relay.to_mail)
         return self.relay.to_mail
 
     async def withdraw(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 from sqlalchemy import select
+from sqlmodel import SQLModel
 
 from services.mailer.consumer import on_activities, on_messages
 from services.mailer.editions import Editions
@@ -17,7 +18,7 @@ from services.mailer.transport import MailTransport
 from shared import wire
 from shared.clock import FakeClock
 from shared.db import Database
-from shared.keys import Key, KeyRing
+from shared.keys import ROLES, Key, KeyRing
 from shared.log import Record
 from shared.playbooks import Playbooks, playbook_of
 from shared.service import Ports
@@ -41,7 +42,8 @@ class House:
         self.clock = FakeClock(NOON)
         self.log = RecordingLog()
         self.database = Database(f"sqlite+aiosqlite:///{folder}/state.db")
-        keys = KeyRing(self.database, self.clock, [("sk_test", Key("sk_test", "secret", "admin", "test"))])
+        fixed = [(f"sk_{role}", Key(f"sk_{role}", "secret", role, role)) for role in ROLES]
+        keys = KeyRing(self.database, self.clock, fixed)
         self.playbooks = Playbooks(self.database, self.clock)
         self.ports = Ports(self.log, self.database, self.clock, keys, self.playbooks, Signer(b"secret"))
         self.outbox = Outbox("mailer", self.database, self.log, self.clock)
@@ -52,6 +54,14 @@ class House:
         self.webhooks = FakeWebhooks()
         self.scheduler = self.new_scheduler()
         self.version = ""
+        self.books_balance = True  # a test that cooks the books says so
+
+    async def open(self) -> None:
+        """Make the tables, publish the playbook."""
+        async with self.database.transaction() as connection:
+            await connection.run_sync(SQLModel.metadata.create_all)
+        await self.ports.keys.reload()
+        self.version = await self.publish()
 
     def new_scheduler(self, *, alone: bool = False, relay: MailTransport | None = None) -> Any:
         return build_scheduler(self.ports, self.outbox, self.editions, self.links, relay or self.relay, self.webhooks, alone=alone)
@@ -109,7 +119,7 @@ class House:
 
     def api(self) -> httpx.AsyncClient:
         app = create_app(self.ports, self.outbox, self.readers, self.links, lambda: None)
-        headers = {"Authorization": "Bearer sk_test"}
+        headers = {"Authorization": "Bearer sk_admin"}
         return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://mailer", headers=headers)
 
     async def audit(self) -> None:
