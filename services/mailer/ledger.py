@@ -129,14 +129,15 @@ class Ledger:
         rows = await store.lock(work.conn, [mail.claim.delivery.id for mail in mails])
         ours = [rows[mail.claim.delivery.id] for mail in mails if _is_ours(rows.get(mail.claim.delivery.id), mail.claim, WAITING)]
         verdicts = {verdict.claim.delivery.id: verdict for verdict in await judge(work.conn, ours, work.now)}
-        going = [mail for mail in mails if _may_go(mail, verdicts.get(mail.claim.delivery.id))]
-        stays = verdicts.keys() - {mail.claim.delivery.id for mail in going}
-        await store.save_states(work, [verdicts[one].change or _again(verdicts[one].claim.delivery, work.now) for one in sorted(stays)])
+        going = {mail.claim.delivery.id: mail for mail in mails if _may_go(mail, verdicts.get(mail.claim.delivery.id))}
+        staying = [verdict for delivery_id, verdict in verdicts.items() if delivery_id not in going]
+        await store.save_states(work, [verdict.change or _again(verdict.claim.delivery, work.now) for verdict in staying])
         sending = [
-            {"the_id": mail.claim.delivery.id, "message_id": mail.message_id, "targets": _encode_targets(mail.targets)} for mail in going
+            {"the_id": delivery_id, "message_id": mail.message_id, "targets": _encode_targets(mail.targets)}
+            for delivery_id, mail in going.items()
         ]
         await store.mark_sending(work.conn, sending, work.now + SENDING_LEASE)
-        return [mail in going for mail in mails]
+        return [mail.claim.delivery.id in going for mail in mails]
 
     async def settle(self, work: Work, endings: Sequence[Ending]) -> list[None]:
         """Write down how attempts ended."""

@@ -133,7 +133,7 @@ async def lock_due(connection: AsyncConnection, front: Front, now: datetime, lim
     rows = await connection.execute(
         select(*_COLUMNS)
         .where(D.lane == front.lane, D.rank == front.rank, D.due_at <= now)
-        .order_by(D.due_at, D.journey, D.id)
+        .order_by(D.due_at, D.journey)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )

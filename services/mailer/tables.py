@@ -23,6 +23,7 @@ class DeliveryRow(SQLModel, table=True):
             "lane",
             "rank",
             "due_at",
+            "journey",
             sqlite_where=text("due_at IS NOT NULL"),
             postgresql_where=text("due_at IS NOT NULL"),
         ),
