@@ -122,7 +122,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_mailer_delivery_due",
         "mailer_delivery",
-        ["lane", "rank", "due_at"],
+        ["lane", "rank", "due_at", "journey"],
         unique=False,
         sqlite_where=sa.text("due_at IS NOT NULL"),
         postgresql_where=sa.text("due_at IS NOT NULL"),
