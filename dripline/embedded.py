@@ -78,6 +78,8 @@ class House:
     async def close(self) -> None:
         """Close the rest, once nothing runs any more."""
         self.save_time()
+        if self.reception:
+            self.reception.close()
         await self.log.close()
         await self.close_connections()
 

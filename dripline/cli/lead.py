@@ -144,9 +144,8 @@ def _timeline(found: dict[str, Any]) -> Table | None:
 def _told(said: Line) -> Text:
     mark = Text(f"{MARKS[said.kind]} ", "cyan" if said.kind == "readiness" else "dim")
     title = safe(said.title, "dim" if said.kind == "step" else "")
-    status = Text(f" {said.status.replace('_', ' ')}", TONES.get(said.status, "")) + Text(
-        "".join(f" {mark}" for mark in said.marks), "green"
-    )
+    status = Text(f" {said.status.replace('_', ' ')}" if said.status else "", TONES.get(said.status, ""))
+    status += Text("".join(f" {mark}" for mark in said.marks), "green")
     return mark + title + status + safe(f"  {said.detail}" if said.detail else "", "dim")
 
 

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from weakref import WeakSet
@@ -19,6 +20,9 @@ from shared.clock import real_now
 
 KEEP = 2_000
 """How many mails stay; an older one is deleted when a new one comes."""
+
+WRITERS = 4
+"""Threads that write mails: as many flushes to the disk wait side by side."""
 
 _ID = re.compile(r"\d{16}-[0-9a-f]{8}")
 _MICROSECONDS = 1_000_000
@@ -87,6 +91,7 @@ class Reception:
         self.mailbox = mailbox
         self._socket = socket.create_server(("127.0.0.1", 0))  # bound at once: the address is known before the loop runs
         self._sessions: WeakSet[SMTP] = WeakSet()
+        self._writers = ThreadPoolExecutor(WRITERS, "mailbox")  # of its own: mails must land however busy the others are
         self.url = f"smtp://127.0.0.1:{self._socket.getsockname()[1]}"
 
     async def serve(self) -> None:
@@ -101,12 +106,18 @@ class Reception:
                 if session.transport is not None:
                     session.transport.close()
             await server.wait_closed()
+            self._writers.shutdown()
+
+    def close(self) -> None:
+        """Give the port back; for who never serves."""
+        self._socket.close()
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Called by aiosmtpd when a mail has arrived whole; the text is the SMTP answer."""
         content = envelope.content if isinstance(envelope.content, bytes) else (envelope.content or "").encode()
         try:
-            mail_id = await asyncio.to_thread(self.mailbox.store, envelope.mail_from or "", envelope.rcpt_tos, content)
+            loop = asyncio.get_running_loop()
+            mail_id = await loop.run_in_executor(self._writers, self.mailbox.store, envelope.mail_from or "", envelope.rcpt_tos, content)
         except OSError as error:
             return f"452 4.3.1 the mailbox cannot store it: {error.strerror}"
         return f"250 2.0.0 stored as {mail_id}"
