@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.journeys import store
 from services.journeys.catalogue import Catalogue
-from services.journeys.store import ENROLLMENTS, VISITS
+from services.journeys.tables import ENROLLMENTS, VISITS
 from shared.http import allow
 from shared.service import Ports
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.journeys.catalogue import InForce
 from services.journeys.definitions import BranchStep, ExitStep, HandoffStep, SendStep, Step, WaitStep
 from services.journeys.enrollment import Enrollment
-from services.journeys.store import ENROLLMENTS, LEADS, VISITS
+from services.journeys.tables import ENROLLMENTS, LEADS, VISITS
 from services.journeys.walk import KINDS
 from shared.durations import format_duration
 from shared.instant import EPOCH, MICROSECOND

@@ -11,25 +11,19 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.journeys.catalogue import Control
 from services.journeys.dossier import Dossier, Handled
 from services.journeys.enrollment import Effect, Enrollment, KnownLead, Visit
 from services.journeys.entering import Remembered
-from services.journeys.tables import ControlRow, EnrollmentRow, LeadRow, RecentRow, VisitRow
+from services.journeys.tables import CONTROLS, ENROLLMENTS, LEADS, RECENT, VISITS
 from shared import wire
 from shared.db import among, insert_new, upsert
 from shared.errors import Outage
 from shared.wire import Entry, Lead
 from shared.work import Work
-
-LEADS: Table = LeadRow.__table__  # type: ignore[attr-defined]
-ENROLLMENTS: Table = EnrollmentRow.__table__  # type: ignore[attr-defined]
-VISITS: Table = VisitRow.__table__  # type: ignore[attr-defined]
-RECENT: Table = RecentRow.__table__  # type: ignore[attr-defined]
-CONTROLS: Table = ControlRow.__table__  # type: ignore[attr-defined]
 
 KEPT = timedelta(days=7)
 """How long an event that an exit or a goal names is kept, and how late a goal may arrive and still count."""

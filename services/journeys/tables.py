@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, LargeBinary, text
+from sqlalchemy import BigInteger, Index, LargeBinary, Table, text
 from sqlmodel import Field, SQLModel
 
 from shared.instant import Instant
@@ -86,3 +86,10 @@ class ControlRow(SQLModel, table=True):
     status: str
     instead_of: str
     at: datetime = Field(sa_type=Instant)
+
+
+LEADS: Table = LeadRow.__table__  # type: ignore[attr-defined]
+ENROLLMENTS: Table = EnrollmentRow.__table__  # type: ignore[attr-defined]
+VISITS: Table = VisitRow.__table__  # type: ignore[attr-defined]
+RECENT: Table = RecentRow.__table__  # type: ignore[attr-defined]
+CONTROLS: Table = ControlRow.__table__  # type: ignore[attr-defined]
