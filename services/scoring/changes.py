@@ -54,7 +54,7 @@ async def change_lead(outbox: Outbox, rulebook: Rulebook, lead_id: str, change: 
         if living is None:
             return None
         event = _event(roster.leads[living].lead, change, key, work.now)
-        if refused := roster.take(event, _encoded(event)):
+        if refused := roster.take(event, raw=_encoded(event)):
             names = ", ".join(sorted(refused)[:20])
             raise Problem(400, "trait_limit", f"a lead holds {MOST_TRAITS} traits of {LARGEST_TRAITS} bytes; no place for {names}")
         await save(work, roster)

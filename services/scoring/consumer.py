@@ -5,10 +5,11 @@ An event is folded once: its recorded id is what makes a repeat harmless. One th
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from services.scoring.identity import Names, names_of
 from services.scoring.leads import Roster
 from services.scoring.profile import LARGEST_TRAITS, MOST_TRAITS
 from services.scoring.rulebook import Rulebook
@@ -17,6 +18,14 @@ from shared.errors import InvalidMessage
 from shared.log import Record
 from shared.wire import EVENTS, Event, decode_event, encode, replace
 from shared.work import Work
+
+
+class Arrived(NamedTuple):
+    """An event of the batch with its ids; None where it says itself which lead it belongs to."""
+
+    event: Event
+    names: Names | None
+    record: Record
 
 
 class Scoring:
@@ -28,34 +37,37 @@ class Scoring:
     async def on_events(self, work: Work, records: Sequence[Record]) -> None:
         """Fold the batch's new events, in their order."""
         definitions = await self._rulebook.newest()
-        fresh = await _unrecorded(work, _decoded(work, records))
-        roster = await fetch(work.conn, [event for event, _ in fresh.values()], definitions, work.now)
-        for event, record in fresh.values():
-            _take(work, roster, event, record)
+        batch = _arrived(work, records)
+        known = await recorded(work.conn, batch)
+        fresh = [arrived for id, arrived in batch.items() if id not in known]
+        roster = Roster(definitions, work.now)
+        identities = {identity for arrived in fresh if arrived.names for identity in arrived.names.identities}
+        await fetch(work.conn, roster, identities, {arrived.event.lead_id for arrived in fresh if arrived.event.lead_id is not None})
+        for arrived in fresh:
+            _take(work, roster, arrived)
         await save(work, roster)
 
 
-def _decoded(work: Work, records: Sequence[Record]) -> dict[str, tuple[Event, Record]]:
-    """The events by id; of a repeat within the batch the first. What is no event is set aside."""
-    events: dict[str, tuple[Event, Record]] = {}
+def _arrived(work: Work, records: Sequence[Record]) -> dict[str, Arrived]:
+    """The events by their id, of a repeat the first. What is no event, or nobody's, is set aside."""
+    batch: dict[str, Arrived] = {}
     for record in records:
         try:
             event = decode_event(record.value)
+            names = None if event.lead_id is not None else names_of(event)
         except msgspec.DecodeError as error:
             work.set_aside(EVENTS, record.key, record.value, code="not_an_event", message=str(error))
+        except InvalidMessage as invalid:
+            work.set_aside(EVENTS, record.key, record.value, code=invalid.code, message=str(invalid))
         else:
-            events.setdefault(event.id, (event, record))
-    return events
+            batch.setdefault(event.id, Arrived(event, names, record))
+    return batch
 
 
-async def _unrecorded(work: Work, events: dict[str, tuple[Event, Record]]) -> dict[str, tuple[Event, Record]]:
-    known = await recorded(work.conn, events)
-    return {id: found for id, found in events.items() if id not in known} if known else events
-
-
-def _take(work: Work, roster: Roster, event: Event, record: Record) -> None:
+def _take(work: Work, roster: Roster, arrived: Arrived) -> None:
+    event, names, record = arrived
     try:
-        refused = roster.take(event, record.value)
+        refused = roster.take(event, names, record.value)
     except InvalidMessage as invalid:
         work.set_aside(EVENTS, record.key, record.value, code=invalid.code, message=str(invalid))
         return

@@ -69,8 +69,8 @@ class ReadinessForm(Shape):
     rearm_below: Level | None = None
     half_life: HalfLife | None = None
     hold: Duration | None = None
-    rules: list[RuleForm] = []
-    fit: list[FitForm] = []
+    rules: Annotated[list[RuleForm], Field(default_factory=list)]
+    fit: Annotated[list[FitForm], Field(default_factory=list)]
     sleeping: NotYet = None
 
 

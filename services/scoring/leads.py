@@ -15,7 +15,7 @@ from msgspec import Struct
 from services.scoring.history import Noted
 from services.scoring.identity import Names, Owner, names_of, settle
 from services.scoring.profile import NOTHING_KEPT, Kept, differs, join, observe
-from services.scoring.readiness import Evidence, Rules, earned_at, fold, is_hot, merge, readiness
+from services.scoring.readiness import Evidence, Rules, earned_at, fold, is_hot, merge, next_change_at, readiness
 from shared.errors import InvalidMessage
 from shared.wire import OURSELVES, Activity, Event, Lead, encode, replace
 
@@ -69,15 +69,16 @@ class Roster:
     changed: set[str] = field(default_factory=set)
     merged: dict[str, int] = field(default_factory=dict)  # leads that ended here, with their last sequence
     issued: list[Issued] = field(default_factory=list)
+    due: dict[str, datetime | None] = field(default_factory=dict)  # when to look at a lead again
 
-    def take(self, event: Event, raw: bytes | None = None) -> dict[str, Any]:
+    def take(self, event: Event, names: Names | None = None, raw: bytes | None = None) -> dict[str, Any]:
         """Fold an event that was not folded yet; answers the traits that found no place in its lead.
 
-        `raw` is the event's JSON if at hand. Raises InvalidMessage, and has changed nothing, where the event can belong to no lead.
+        `names` and `raw` (its JSON) if at hand. Raises InvalidMessage, and has changed nothing, where it can belong to no lead.
         """
         if event.depth > DEEPEST:
             raise InvalidMessage("loop", f"more than {DEEPEST} of our own effects led here: some journeys set each other off in a circle")
-        lead_id, fresh = self._settled(event)
+        lead_id, fresh = self._settled(event, names)
         before = self.leads[lead_id]
         rules = self.definitions.rules
         seen = observe(before.lead, before.kept, event, self.definitions.noted)
@@ -97,6 +98,7 @@ class Roster:
         after = self._judged(before)
         self.leads[lead_id] = after
         self.changed.add(lead_id)
+        self.due[lead_id] = next_change_at(after.evidence, self.definitions.rules, after.lead, self.now)
         if after.lead.readiness != before.lead.readiness:
             self._tell_change(before.lead, after, _digest("readiness", lead_id, str(after.sequence)), None)
 
@@ -106,14 +108,14 @@ class Roster:
             lead_id = self.tombstones[lead_id]
         return lead_id if lead_id in self.leads else None
 
-    def _settled(self, event: Event) -> tuple[str, bool]:
+    def _settled(self, event: Event, names: Names | None) -> tuple[str, bool]:
         """Whose the event is, with identities and merges put in order; and whether that made or identified the lead."""
         if event.lead_id is not None:
             known = self.living(event.lead_id)
             if known is None:
                 raise InvalidMessage("unknown_lead", f"there is no lead {event.lead_id}")
             return known, False
-        names = names_of(event)
+        names = names or names_of(event)
         settlement = settle(names, self._owner)
         lead_id = settlement.lead_id or self._made(event)
         for identity in settlement.identities:
@@ -137,9 +139,9 @@ class Roster:
 
     def _identified(self, lead_id: str, names: Names) -> bool:
         known = self.leads[lead_id]
-        if names.user is None or names.user == known.lead.user_id or (known.lead.user_id is not None and names.former is None):
+        if names.user is None or names.user_id == known.lead.user_id or (known.lead.user_id is not None and names.former is None):
             return False
-        self.leads[lead_id] = replace(known, lead=replace(known.lead, user_id=names.user))
+        self.leads[lead_id] = replace(known, lead=replace(known.lead, user_id=names.user_id))
         return True
 
     def _merge(self, lead_id: str, other_id: str, cause: Event) -> None:
@@ -179,8 +181,9 @@ class Roster:
     def _judged(self, scored: Scored) -> Scored:
         found = readiness(scored.evidence, self.definitions.rules, scored.lead, self.now)
         hot = is_hot(self.definitions.rules, scored.lead.hot, found.value)
-        reasons = list(found.reasons[:REASONS_TOLD])
-        return replace(scored, lead=replace(scored.lead, readiness=found.value, points=found.points, hot=hot, reasons=reasons))
+        self.due[scored.lead.id] = found.stands_until
+        told = found.reasons[:REASONS_TOLD]
+        return replace(scored, lead=replace(scored.lead, readiness=found.value, points=found.points, hot=hot, reasons=told))
 
     def _tell(self, activity: Activity, raw: bytes, after: Scored) -> None:
         self.issued.append(Issued(activity, raw))

@@ -20,7 +20,7 @@ from shared.wire import OURSELVES, Consent, Event, Lead, encode, replace
 MOST_TRAITS = 200
 LARGEST_TRAITS = 16 * 1024
 """Bytes of JSON that all traits of one lead may take."""
-_ADDRESS = re.compile(r"[^\s@<>()\[\],;:\"\\]{1,64}@(?=.{4,253}$)([^\W_]([\w-]{0,61}[^\W_])?\.)+[^\W_]([\w-]{0,61}[^\W_])?")
+_ADDRESS = re.compile(r"[^\s@<>()\[\],;:\"\\\x00-\x1f\x7f]{1,64}@(?=.{4,253}$)([^\W_]([\w-]{0,61}[^\W_])?\.)+[^\W_]([\w-]{0,61}[^\W_])?")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+\-/]{0,63}")
 _LOCALE = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8}){0,3}")
 
@@ -230,9 +230,9 @@ def _whereabouts(lead: Lead, event: Event, at: datetime) -> dict[str, Any]:
     """When the lead was last seen, and the zone and language of its newest event where no trait names them."""
     newest = at >= lead.last_seen_at
     zone, locale = lead.timezone, lead.locale
-    if newest or zone is None:
+    if event.context and (newest or zone is None):
         zone = _zone(lead.traits) or _zone(event.context) or zone
-    if newest or locale is None:
+    if event.context and (newest or locale is None):
         locale = _locale(lead.traits) or _locale(event.context) or locale
     acted = event.source != OURSELVES or event.properties.get("human") is True
     return {"timezone": zone, "locale": locale, "last_seen_at": at if newest and acted else lead.last_seen_at}
@@ -249,11 +249,11 @@ def _past(lead: Lead, event: Event, noted: Noted, at: datetime) -> dict[str, Any
 
 def _zone(named: Mapping[str, Any]) -> str | None:
     zone = named.get("timezone")
-    return zone if isinstance(zone, str) and _exists(zone) else None
+    return zone if isinstance(zone, str) and _is_zone(zone) else None
 
 
 @lru_cache(maxsize=2048)
-def _exists(zone: str) -> bool:
+def _is_zone(zone: str) -> bool:
     if not _ZONE.fullmatch(zone):
         return False
     try:
@@ -265,7 +265,12 @@ def _exists(zone: str) -> bool:
 
 def _locale(named: Mapping[str, Any]) -> str | None:
     locale = named.get("locale")
-    return locale if isinstance(locale, str) and _LOCALE.fullmatch(locale) else None
+    return locale if isinstance(locale, str) and _is_locale(locale) else None
+
+
+@lru_cache(maxsize=2048)
+def _is_locale(locale: str) -> bool:
+    return _LOCALE.fullmatch(locale) is not None
 
 
 def _newest(

@@ -9,7 +9,7 @@ join alike whatever the order. Floating point begins only when a record is read.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from math import floor, log2
+from math import floor, log, log2
 from typing import Literal, NamedTuple
 
 from shared.durations import format_duration
@@ -23,6 +23,7 @@ ONE = 1 << 40
 HALF_LIVES_KEPT = 64
 """What is older than the newest by more half-lives weighs less than any rounding, and is dropped."""
 MICRO = 1_000_000
+HALF_A_MICRO = 0.5 / MICRO
 SECOND = timedelta(seconds=1)
 
 
@@ -86,16 +87,20 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`points` are rounded to 1e-6 and are the sum of the reasons, largest first; `value` is points rounded half up, held to 1…10."""
+    """`points` are rounded to 1e-6 and are the sum of the reasons, largest first; `value` is points rounded half up, held to 1…10.
+
+    Fading alone does not change the value before `stands_until`; None: never.
+    """
 
     value: int
     points: float
-    reasons: tuple[Reason, ...]
+    reasons: list[Reason]
+    stands_until: datetime | None
 
 
 def earned_at(event: Event) -> datetime:
     """When an event counts: at its own time; one dated in the future, when it was received."""
-    return min(event.at, event.received_at)
+    return event.at if event.at <= event.received_at else event.received_at
 
 
 def fold(evidence: Mapping[str, Evidence], rules: Rules, event: Event) -> Mapping[str, Evidence]:
@@ -125,8 +130,11 @@ def readiness(evidence: Mapping[str, Evidence], rules: Rules, lead: Lead, now: d
     Evidence of rules that are no longer there counts for nothing; a new rule has none yet and starts from now.
     """
     lines = [*_standing(evidence, rules, now), *_fitting(rules, lead)]
-    points = _micro(_total(lines))
-    return Readiness(_value(points), points / MICRO, _reasons(lines, points))
+    total = sum(line.points for line in lines)
+    points = floor(total * MICRO + 0.5)
+    value = _value(points)
+    pause = _pause(lines, total, value, now)
+    return Readiness(value, points / MICRO, _reasons(lines, points), None if pause is None else now + pause)
 
 
 def is_hot(rules: Rules, before: bool, value: int) -> bool:
@@ -137,23 +145,18 @@ def is_hot(rules: Rules, before: bool, value: int) -> bool:
 
 
 def next_change_at(evidence: Mapping[str, Evidence], rules: Rules, lead: Lead, now: datetime) -> datetime | None:
-    """When fading alone first changes the value, to the second; None if never.
+    """When fading alone first changes the value, to the second; None if never. Dearer than `stands_until`, which it narrows down.
 
-    Never later than that. Where gains and losses nearly cancel each other out it may be too early: whoever wakes then asks again.
+    Never later than the change. Where gains and losses nearly cancel each other out it may be too early: then ask again.
     """
-    fit = _fitting(rules, lead)
-    moment, value = now, 0
+    found = readiness(evidence, rules, lead, now)
+    value, moment = found.value, now
     for _ in range(16):
-        lines = [*_standing(evidence, rules, moment), *fit]
-        found = _value(_micro(_total(lines)))
-        if found != (value or found):
-            return moment
-        value = found
-        pause = _soonest(lines, value, moment)
-        if pause is None:
-            return None
-        moment += max(pause, SECOND)
-    return moment
+        if found.value != value or found.stands_until is None:
+            break
+        moment = max(found.stands_until, moment + SECOND)
+        found = readiness(evidence, rules, lead, moment)
+    return moment if found.value != value or found.stands_until is not None else None
 
 
 class _Line(NamedTuple):
@@ -233,52 +236,52 @@ def _fitting(rules: Rules, lead: Lead) -> list[_Line]:
     return [_Line(fit.id, "fit", fit.points, fit.text) for fit in rules.fit if fit.when.truth({"lead": lead})]
 
 
-def _total(lines: Sequence[_Line]) -> float:
-    return sum(line.points for line in lines)
-
-
-def _micro(points: float) -> int:
-    return floor(points * MICRO + 0.5)
-
-
 def _value(points: int) -> int:
     return max(LOWEST, min(HIGHEST, (points + MICRO // 2) // MICRO))
 
 
-def _reasons(lines: Sequence[_Line], points: int) -> tuple[Reason, ...]:
+def _reasons(lines: Sequence[_Line], points: int) -> list[Reason]:
     """The largest line also bears what rounding each of them left over, so that they add up to the points."""
     if not lines:
-        return ()
-    rounded = [_micro(line.points) for line in lines]
-    largest = max(range(len(lines)), key=lambda index: abs(rounded[index]))
-    rounded[largest] += points - sum(rounded)
-    reasons = [_reason(line, share) for line, share in zip(lines, rounded, strict=True) if share]
-    return tuple(sorted(reasons, key=lambda reason: -reason.points))
+        return []
+    rounded = [floor(line.points * MICRO + 0.5) for line in lines]
+    if rest := points - sum(rounded):
+        rounded[max(range(len(lines)), key=lambda index: abs(rounded[index]))] += rest
+    reasons = [_reason(line, share / MICRO) for line, share in zip(lines, rounded, strict=True) if share]
+    if len(reasons) > 1:
+        reasons.sort(key=lambda reason: -reason.points)
+    return reasons
 
 
-def _reason(line: _Line, points: int) -> Reason:
+def _reason(line: _Line, points: float) -> Reason:
     if line.record is None:
-        return Reason(line.id, line.kind, points / MICRO, text=line.text)
-    return Reason(line.id, line.kind, points / MICRO, line.record.times, line.record.at, line.text)
+        return Reason(line.id, line.kind, points, text=line.text)
+    return Reason(line.id, line.kind, points, line.record.times, line.record.at, line.text)
 
 
-def _soonest(lines: Sequence[_Line], value: int, now: datetime) -> timedelta | None:
-    """A time within which the value cannot change yet, as long as possible; None if it never will."""
-    half_a_micro = 0.5 / MICRO
-    points = _total(lines)
-    fading = [line for line in lines if line.half_life is not None and line.steady_until is None]
+def _pause(lines: Sequence[_Line], total: float, value: int, now: datetime) -> timedelta | None:
+    """How long the value is sure to stand; None for ever. Exact where one line alone fades."""
+    falling = [line for line in lines if line.half_life is not None and line.steady_until is None and line.points > 0]
+    rising = [line for line in lines if line.half_life is not None and line.steady_until is None and line.points < 0]
     pauses = [line.steady_until - now for line in lines if line.steady_until is not None]
-    if value > LOWEST:
-        pauses += _until_lost([line for line in fading if line.points > 0], points - (value - 0.5) + half_a_micro)
-    if value < HIGHEST:
-        pauses += _until_lost([line for line in fading if line.points < 0], (value + 0.5) - points - half_a_micro)
+    if falling and value > LOWEST:
+        pauses += _until_lost(falling, total - (value - 0.5) + HALF_A_MICRO)
+    if rising and value < HIGHEST:
+        pauses += _until_lost(rising, (value + 0.5) - total - HALF_A_MICRO)
     return min(pauses, default=None)
 
 
 def _until_lost(lines: Sequence[_Line], amount: float) -> list[timedelta]:
-    """How long these lines need at least to lose `amount` of their size: all of them as fast as the fastest. Empty: they cannot."""
+    """How long these lines need at least to lose `amount` of their size together; empty if they never will.
+
+    The better of two bounds: as if all faded as fast as the fastest, and as if none slowed down.
+    """
     size = sum(abs(line.points) for line in lines)
     if size <= amount:
         return []
     fastest = min(line.half_life for line in lines if line.half_life is not None)
-    return [fastest * log2(size / (size - max(amount, 0.0)))]
+    pause = fastest * log2(size / (size - max(amount, 0.0)))
+    if len(lines) == 1:
+        return [pause]
+    speed = sum(abs(line.points) / line.half_life.total_seconds() for line in lines if line.half_life is not None) * log(2)
+    return [max(pause, timedelta(seconds=max(amount, 0.0) / speed))]

@@ -4,21 +4,18 @@ Rows are locked in the order of their ids, and a row found merged is followed to
 both claim first fails on the identity's key: the loser's transaction is run again, and then finds the winner's lead.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.scoring.identity import names_of
-from services.scoring.leads import Definitions, Issued, Roster, Scored
-from services.scoring.readiness import LOWEST, earned_at, next_change_at
+from services.scoring.leads import Issued, Roster, Scored
+from services.scoring.readiness import LOWEST, earned_at
 from services.scoring.tables import EventRow, IdentityRow, LeadRow
-from shared.db import among, upsert
-from shared.errors import InvalidMessage
-from shared.wire import ACTIVITIES, Event, encode
+from shared.db import among, insert_all, upsert
+from shared.wire import ACTIVITIES, encode
 from shared.work import Work
 
 LEADS: Table = LeadRow.__table__  # type: ignore[attr-defined]
@@ -34,16 +31,12 @@ async def recorded(connection: AsyncConnection, ids: Iterable[str]) -> set[str]:
     return set(found.scalars())
 
 
-async def fetch(connection: AsyncConnection, events: Sequence[Event], definitions: Definitions, now: datetime) -> Roster:
-    """The leads that these events can belong to, locked until the transaction ends."""
-    roster = Roster(definitions, now)
-    names = {identity for event in events for identity in _identities(event)}
-    if names:
-        found = await connection.execute(select(IDENTITIES.c.identity, IDENTITIES.c.lead_id).where(among(IDENTITIES.c.identity, names)))
-        roster.identities = {identity: lead_id for identity, lead_id in found}
-    named = {event.lead_id for event in events if event.lead_id is not None}
-    await fetch_leads(connection, roster, named | set(roster.identities.values()))
-    return roster
+async def fetch(connection: AsyncConnection, roster: Roster, identities: set[str], lead_ids: set[str]) -> None:
+    """Put the leads that these identities and ids lead to into the roster, locked until the transaction ends."""
+    if identities:
+        owned = select(IDENTITIES.c.identity, IDENTITIES.c.lead_id).where(among(IDENTITIES.c.identity, identities))
+        roster.identities = {identity: lead_id for identity, lead_id in await connection.execute(owned)}
+    await fetch_leads(connection, roster, lead_ids | set(roster.identities.values()))
 
 
 async def fetch_leads(connection: AsyncConnection, roster: Roster, ids: Iterable[str]) -> None:
@@ -68,14 +61,12 @@ async def save(work: Work, roster: Roster) -> None:
         work.publish(ACTIVITIES, issued.activity.lead.id, issued.activity)
     if roster.merged:
         await _follow(connection, roster)
-    if roster.claimed:
-        await connection.execute(insert(IDENTITIES), _sorted_identities(roster, roster.claimed))
+    await insert_all(connection, IDENTITIES, _sorted_identities(roster, roster.claimed))
     await upsert(connection, IDENTITIES, _sorted_identities(roster, roster.moved), ["identity"])
     rows = [_row(roster, roster.leads[lead_id]) for lead_id in roster.changed]
     rows += [_tombstone(roster, lead_id) for lead_id in roster.merged]
     await upsert(connection, LEADS, sorted(rows, key=lambda row: row["id"]), ["id"])
-    if roster.issued:
-        await connection.execute(insert(RECORD), [_recorded(roster, issued) for issued in roster.issued])
+    await insert_all(connection, RECORD, [_recorded(roster, issued) for issued in roster.issued])
 
 
 async def _follow(connection: AsyncConnection, roster: Roster) -> None:
@@ -98,7 +89,7 @@ def _row(roster: Roster, scored: Scored) -> dict[str, Any]:
         "readiness": lead.readiness,
         "hot": lead.hot,
         "sequence": scored.sequence,
-        "next_change_at": next_change_at(scored.evidence, roster.definitions.rules, lead, roster.now),
+        "next_change_at": roster.due[lead.id],
         "merged_into": None,
         "state": encode(scored),
     }
@@ -129,11 +120,3 @@ def _recorded(roster: Roster, issued: Issued) -> dict[str, Any]:
         "event": issued.event,
     }
 
-
-def _identities(event: Event) -> tuple[str, ...]:
-    if event.lead_id is not None:
-        return ()
-    try:
-        return names_of(event).identities
-    except InvalidMessage:
-        return ()  # the roster refuses it with this reason
