@@ -5,6 +5,8 @@ from typing import Any
 
 from services.mailer.loader import MailerPlaybook
 from services.mailer.loader import load as load_mailer_playbook
+from services.scoring.leads import Definitions
+from services.scoring.loader import load as load_scoring
 from shared.wire import Activity, Entry, Event, Lead, Send
 
 NOON = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
@@ -49,3 +51,26 @@ def a_mailer_playbook(files: dict[str, bytes] | None = None, *, yaml: str = A_PL
     """A mailer's playbook from template files by their name in `templates/`."""
     templates = {f"templates/{name}": content for name, content in (files or {"welcome-1.html": a_template()}).items()}
     return load_mailer_playbook({"playbook.yaml": yaml.encode(), **templates}, environ, "v1")
+
+
+A_READINESS_YAML = """\
+hot: 9
+rearm_below: 8
+half_life: 45d
+hold: 14d
+rules:
+  - {id: ebook, event: Ebook Downloaded, at_least: 7, text: "downloaded an e-book"}
+  - {id: webinar, event: Webinar Attended, at_least: 8}
+  - {id: paid_link, event: Link Clicked, when: "event.properties.paid", at_least: 9}
+  - {id: pricing, event: Page Viewed, when: "event.properties.path.startswith('/pricing')", add: 0.5, max: 1.5, half_life: 14d}
+  - {id: unsubscribed, event: Unsubscribed, add: -3}
+fit:
+  - {id: size, when: "lead.traits.employees >= 50", add: 1, text: "a company of 50 or more"}
+"""
+"""PLAYBOOK's own example."""
+
+
+def scoring_definitions(readiness: str = A_READINESS_YAML, playbook: str = "name: Starter\n", **files: str) -> Definitions:
+    """Scoring's part of a playbook."""
+    texts = {"readiness.yaml": readiness, "playbook.yaml": playbook} | files
+    return load_scoring({name: text.encode() for name, text in texts.items()}, {})
