@@ -52,7 +52,7 @@ async def _listed(pages: Pages, request: Request) -> dict[str, Any]:
 
 async def _told(pages: Pages, lead_id: str, cursor: str | None) -> dict[str, Any]:
     lead = await pages.together.lead(pages.caller, lead_id)
-    timeline = await pages.together.timeline(pages.caller, lead_id, PAGE, cursor)
+    timeline = await pages.together.timeline_of(pages.caller, lead["id"], PAGE, cursor)
     return {
         "lead": lead | {"consent": lead.get("consent") or {}},
         "walks": [walk(enrollment) for enrollment in lead["enrollments"]],

@@ -23,6 +23,10 @@ UNNAMED = {"identify": "Identified", "group": "Company named", "alias": "Ids joi
 """What to call the calls that carry no event name."""
 
 
+OF_A_MAIL = frozenset({"journey", "step", "template", "enrollment_id", "transition", "message_id"})
+"""What an event of one of our mails carries to say whose it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of the timeline, as a person reads it."""
@@ -68,7 +72,11 @@ def walk(enrollment: Mapping[str, Any]) -> Walk:
     converted = bool(enrollment.get("converted_at"))
     where = "converted" if converted else ("active" if active else enrollment["status"])
     reason = enrollment.get("reason")
-    story = f"at {enrollment['step']}" if active and enrollment.get("step") else (f"ended: {reason}" if reason else "walked to the end")
+    story = (
+        f"at {enrollment['step']}"
+        if active and enrollment.get("step")
+        else (f"ended: {_spoken(reason)}" if reason else "walked to the end")
+    )
     tone = "good" if converted else ("wait" if active else "faint")
     holdout = " (holdout)" if enrollment.get("holdout") else ""
     wake_at = enrollment.get("wake_at") if active else None
@@ -81,13 +89,18 @@ def told_traits(lead: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _event(item: Mapping[str, Any]) -> Line:
+    title = item["name"] or UNNAMED.get(item["type"], item["type"])
     said = item.get("properties") or item.get("traits") or {}
-    return Line(item["at"], "event", item["name"] or UNNAMED.get(item["type"], item["type"]), plain(said) if said else "")
+    if "enrollment_id" not in said:
+        return Line(item["at"], "event", title, plain(said) if said else "")
+    rest = plain({name: value for name, value in said.items() if name not in OF_A_MAIL and value is not None})
+    whence = f"{said['journey']} · {said['step']}"
+    return Line(item["at"], "event", title, f"{whence}, {rest}" if rest else whence)
 
 
 def _step(item: Mapping[str, Any]) -> Line:
     outcome = OUTCOMES.get(item["outcome"], item["outcome"])
-    reason = f" ({item['reason']})" if item.get("reason") else ""
+    reason = f" ({_spoken(item['reason'])})" if item.get("reason") else ""
     return Line(
         item["at"],
         "step",
@@ -100,5 +113,9 @@ def _delivery(item: Mapping[str, Any]) -> Line:
     marks = tuple(word for word, field in (("opened", "opened_at"), ("clicked", "clicked_at")) if item.get(field))
     what = item.get("template") or item["delivery_kind"]
     whence = f"{item['journey']} · {item['step']}" if item.get("journey") else "asked for over the API"
-    reason = f": {item['reason']}" if item.get("reason") else ""
+    reason = f": {_spoken(item['reason'])}" if item.get("reason") else ""
     return Line(item["at"], "delivery", what, whence + reason, item["status"], marks)
+
+
+def _spoken(code: str) -> str:
+    return code.replace("_", " ")

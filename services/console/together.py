@@ -53,7 +53,11 @@ class Together:
 
     async def timeline(self, caller: Caller, lead_id: str, limit: int, cursor: str | None = None) -> dict[str, Any]:
         """Events, readiness changes, steps and deliveries of one lead, newest first."""
-        lead_id = (await self.ask(caller, "scoring", _lead_path(lead_id)))["id"]  # of two merged leads, the survivor
+        lead = await self.ask(caller, "scoring", _lead_path(lead_id))
+        return await self.timeline_of(caller, lead["id"], limit, cursor)
+
+    async def timeline_of(self, caller: Caller, lead_id: str, limit: int, cursor: str | None = None) -> dict[str, Any]:
+        """As `timeline`, for the id that `lead` answered: of two merged leads, the survivor's."""
 
         async def fetch(service: str, at: str | None) -> timeline.Page:
             path, params = _list_of(service, lead_id)

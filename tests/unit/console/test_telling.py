@@ -19,6 +19,14 @@ def test_an_event_says_its_properties():
     assert (said.title, said.detail) == ("Link Clicked", "paid: yes")
 
 
+def test_an_event_of_a_mail_says_whose_it_is_and_not_its_numbers():
+    of_a_mail = {"journey": "welcome", "step": "hello", "template": "w", "enrollment_id": "n", "transition": 2, "message_id": "<m>"}
+    clicked = {"kind": "event", "at": AT, "name": "Email Link Clicked", "type": "track"}
+    said = line(clicked | {"properties": of_a_mail | {"url": "https://acme.example/", "human": True}})
+    assert said is not None
+    assert said.detail == "welcome · hello, url: https://acme.example/, human: yes"
+
+
 def test_an_event_without_a_name_is_called_by_its_type():
     said = line({"kind": "event", "at": AT, "name": "", "type": "identify", "properties": {}, "traits": {"plan": "team"}})
     assert said is not None
@@ -59,6 +67,7 @@ def test_a_skipped_step_says_why():
         ({"status": "active", "step": "pause", "holdout": True}, "active", "at pause (holdout)"),
         ({"status": "completed"}, "completed", "walked to the end"),
         ({"status": "exited", "reason": "unsubscribed"}, "exited", "ended: unsubscribed"),
+        ({"status": "exited", "reason": "exit_when"}, "exited", "ended: exit when"),
         ({"status": "exited", "reason": "goal", "converted_at": AT}, "converted", "ended: goal"),
     ],
 )
