@@ -17,6 +17,7 @@ from services.mailer.outcomes import Deferred, Gone, Held, Outcome, Refused
 from services.mailer.store import Front
 from shared.clock import Clock
 from shared.db import Database
+from shared.errors import Outage
 from shared.telemetry import log as logger
 from shared.work import Outbox
 
@@ -108,6 +109,8 @@ class Scheduler:
     async def _carry_out(self, claim: Claim, lane: Lane) -> None:
         try:
             outcome = await self._attempts.carry_out(claim)
+        except Outage as outage:
+            outcome = Held("database_away", detail=str(outage))
         except Exception as error:  # noqa: BLE001 - whatever this delivery broke, it stops no other, and nothing of it has left
             logger.exception("delivery.attempt_failed", delivery_id=claim.delivery.id)
             outcome = Deferred("bug", detail=repr(error))

@@ -1,6 +1,7 @@
 """The ledger: one row a message, and each row ends where its relay, its reader and its sender want it to."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from services.mailer.lanes import RELAY_PLACES
 from services.mailer.outcomes import Deferred, Delivered, Gone, Held, InDoubt, Refused
 from shared import wire
 from shared.clock import real_now
+from shared.errors import Outage
 from shared.work import Outbox
 from tests.builders import NOON, a_lead, a_template
 from tests.fakes import FakeRelay, FakeWebhooks
@@ -511,3 +513,31 @@ async def test_the_next_beat_is_asked_for_when_the_next_is_due(house: House) -> 
     await house.receive(house.a_send())
     await house.tick()
     assert await house.tick() == house.clock.now() + MINUTE
+
+
+async def test_a_database_that_goes_away_costs_no_attempt(house: House) -> None:
+    class Away:
+        async def of(self, delivery: Any) -> Any:
+            raise Outage("the database does not answer")
+
+    attempts = house.scheduler._attempts
+    house.scheduler._attempts = replace(attempts, editions=Away())
+    await house.receive(house.a_send())
+    await house.tick()
+    assert ((await house.row()).reason, (await house.row()).attempts) == ("database_away", 0)
+    house.scheduler._attempts = attempts
+    await house.go_on(seconds=1)
+    assert (await house.row()).status == "sent"
+
+
+async def test_a_delivery_that_trips_over_a_bug_stops_no_other(house: House) -> None:
+    async def trip(recipient: str) -> None:
+        if recipient == "bo@example.com":
+            raise ZeroDivisionError
+
+    house.relay.before_offer = trip
+    await house.know(a_lead(id="l2", email="bo@example.com"))
+    await house.receive(house.a_send(1, lead_id="l2", category="transactional"), house.a_send(2))
+    await house.tick()
+    assert await house.statuses() == {"m1": "deferred", "m2": "sent"}
+    assert ((await house.row()).reason, (await house.row()).attempts) == ("bug", 1)
