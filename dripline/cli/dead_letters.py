@@ -31,7 +31,7 @@ def list_letters(
     rows = table("id", "at", "service", "topic", "reason", "")
     for letter in found["items"]:
         replayed = f"replayed {short(letter['replayed_at'])}" if letter.get("replayed_at") else ""
-        reason = safe(letter["code"], "yellow") + safe(f"  {letter['message']}")
+        reason = Text.assemble(safe(letter["code"], "yellow"), safe(f"  {letter['message']}"))
         rows.add_row(letter["id"], short(letter["at"]), letter["service"], letter["topic"], reason, Text(replayed, "dim"))
     screen().print(rows if found["items"] else "nothing was set aside")
     if found["next"]:

@@ -55,12 +55,10 @@ def list_deliveries(
 def _show(found: dict[str, Any]) -> None:
     rows = table("id", "queued", "to", "what", "status", "attempts")
     for delivery in found["items"]:
-        what = safe(delivery.get("template") or delivery["kind"]) + safe(
-            f"  {delivery['journey']}" if delivery.get("journey") else "", "dim"
-        )
-        reason = safe(f"  {delivery['reason']}" if delivery.get("reason") else "", "dim")
-        status = Text(delivery["status"].replace("_", " "), TONES.get(delivery["status"], "")) + reason
-        rows.add_row(delivery["id"], short(delivery["queued_at"]), safe(delivery.get("to") or ""), what, status, str(delivery["attempts"]))
+        journey, reason, status = delivery.get("journey"), delivery.get("reason"), delivery["status"]
+        what = Text.assemble(safe(delivery.get("template") or delivery["kind"]), safe(f"  {journey}" if journey else "", "dim"))
+        stands = Text.assemble((status.replace("_", " "), TONES.get(status, "")), safe(f"  {reason}" if reason else "", "dim"))
+        rows.add_row(delivery["id"], short(delivery["queued_at"]), safe(delivery.get("to") or ""), what, stands, str(delivery["attempts"]))
     screen().print(rows if found["items"] else "no deliveries")
     if found["next"]:
         screen(stderr=True).print("there are more; --limit shows up to 500", style="dim")

@@ -68,17 +68,17 @@ def _show(out: Console, found: dict[str, Any]) -> None:
 
 
 def _heading(found: dict[str, Any]) -> Text:
-    readiness = found["readiness"]
-    colour = "dark_orange" if found.get("hot") else "cyan"
-    heading = safe(who(found), "bold") + Text("   ")
-    heading += (
-        Text("▰" * readiness, colour)
-        + Text("▱" * (10 - readiness), "dim")
-        + Text(f" {readiness}", f"bold {colour}")
-        + Text(" of 10", "dim")
-    )
-    return (
-        heading + Text("  hot" if found.get("hot") else "", "bold dark_orange") + Text("  asleep" if found.get("sleeping") else "", "dim")
+    readiness, hot = found["readiness"], found.get("hot")
+    colour = "dark_orange" if hot else "cyan"
+    return Text.assemble(
+        safe(who(found), "bold"),
+        "   ",
+        ("▰" * readiness, colour),
+        ("▱" * (10 - readiness), "dim"),
+        (f" {readiness}", f"bold {colour}"),
+        (" of 10", "dim"),
+        ("  hot" if hot else "", "bold dark_orange"),
+        ("  asleep" if found.get("sleeping") else "", "dim"),
     )
 
 
@@ -142,11 +142,13 @@ def _timeline(found: dict[str, Any]) -> Table | None:
 
 
 def _told(said: Line) -> Text:
-    mark = Text(f"{MARKS[said.kind]} ", "cyan" if said.kind == "readiness" else "dim")
-    title = safe(said.title, "dim" if said.kind == "step" else "")
-    status = Text(f" {said.status.replace('_', ' ')}" if said.status else "", TONES.get(said.status, ""))
-    status += Text("".join(f" {mark}" for mark in said.marks), "green")
-    return mark + title + status + safe(f"  {said.detail}" if said.detail else "", "dim")
+    return Text.assemble(
+        (f"{MARKS[said.kind]} ", "cyan" if said.kind == "readiness" else "dim"),
+        safe(said.title, "dim" if said.kind == "step" else ""),
+        (f" {said.status.replace('_', ' ')}" if said.status else "", TONES.get(said.status, "")),
+        ("".join(f" {mark}" for mark in said.marks), "green"),
+        safe(f"  {said.detail}" if said.detail else "", "dim"),
+    )
 
 
 def _section(out: Console, title: str, rows: Table | None) -> None:
