@@ -124,7 +124,13 @@ class Database:
 
 def _sqlite_engine(url: str, use: str) -> AsyncEngine:
     size = 1 if use == "write" else 4
-    engine = create_async_engine(url, pool_size=size, max_overflow=0, connect_args={"isolation_level": None, "cached_statements": 512})
+    engine = create_async_engine(
+        url,
+        pool_size=size,
+        max_overflow=0,
+        pool_reset_on_return=None,  # every use is one `begin`, which has committed or rolled back already
+        connect_args={"isolation_level": None, "cached_statements": 512},
+    )
     begin = "BEGIN IMMEDIATE" if use == "write" else "BEGIN"
 
     @event.listens_for(engine.sync_engine, "connect")
