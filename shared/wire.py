@@ -220,5 +220,6 @@ encode = msgspec.json.Encoder().encode
 replace = msgspec.structs.replace
 decode_event = msgspec.json.Decoder(Event).decode
 decode_activity = msgspec.json.Decoder(Activity).decode
+decode_lead = msgspec.json.Decoder(Lead).decode
 decode_message = msgspec.json.Decoder(Message).decode
 decode_rejected = msgspec.json.Decoder(Rejected).decode

@@ -62,13 +62,13 @@ class Dossier:
     touched: bool = False  # the lead itself changed, or what was handled of it
     newly_merged: bool = False
 
-    def see(self, activity: Activity) -> bool:
-        """Take note of an activity of this very lead; False where it was handled before. The newest state of the lead stays."""
-        if not self.handled.take(activity.sequence):
+    def see(self, sequence: int, lead: bytes) -> bool:
+        """Take note of an activity of this very lead, and of the lead as it left it; False where it was handled before."""
+        if not self.handled.take(sequence):
             return False
         self.touched = True
-        if activity.sequence == self.handled.highest:
-            self.known = KnownLead(activity.lead, activity.sequence)
+        if sequence == self.handled.highest:
+            self.known = KnownLead(lead, sequence)
         return True
 
     def remember(self, event: Event, sequence: int) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
-from shared.wire import Entry, Lead, Send, Withdraw
+from shared.wire import Entry, Lead, Send, Withdraw, decode_lead
 
 EnrollmentStatus = Literal["active", "completed", "exited"]
 StepKind = Literal["send", "wait", "branch", "handoff", "exit"]
@@ -19,12 +19,21 @@ ENROLLMENTS = UUID("6a0c2f60-7d3b-5a55-9e0e-3a4f1c5f2b11")
 """The name space of enrollment ids."""
 
 
-@dataclass(frozen=True, slots=True)
 class KnownLead:
-    """A lead as journeys knows it; `sequence` numbers the activity that made it so."""
+    """A lead as the activity of this `sequence` left it. Its JSON is read only when somebody asks: most activities ask nothing."""
 
-    lead: Lead
-    sequence: int
+    __slots__ = ("_lead", "json", "sequence")
+
+    def __init__(self, json: bytes, sequence: int) -> None:
+        self.json = json
+        self.sequence = sequence
+        self._lead: Lead | None = None
+
+    @property
+    def lead(self) -> Lead:
+        if self._lead is None:
+            self._lead = decode_lead(self.json)
+        return self._lead
 
 
 @dataclass(frozen=True, slots=True)

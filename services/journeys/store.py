@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.journeys.catalogue import Control
@@ -20,9 +20,9 @@ from services.journeys.enrollment import Effect, Enrollment, KnownLead, Visit
 from services.journeys.entering import Remembered
 from services.journeys.tables import CONTROLS, ENROLLMENTS, LEADS, RECENT, VISITS
 from shared import wire
-from shared.db import among, insert_new, upsert
+from shared.db import among, insert_all, insert_new, upsert
 from shared.errors import Outage
-from shared.wire import Entry, Lead
+from shared.wire import Entry
 from shared.work import Work
 
 KEPT = timedelta(days=7)
@@ -42,7 +42,15 @@ class State(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 _decode_state = msgspec.json.Decoder(State).decode
-_decode_lead = msgspec.json.Decoder(Lead).decode
+
+
+class Address(Struct, frozen=True):
+    """What of a lead has a column of its own."""
+
+    email: str | None = None
+
+
+_decode_address = msgspec.json.Decoder(Address).decode
 
 
 async def load_controls(connection: AsyncConnection) -> dict[str, Control]:
@@ -94,7 +102,7 @@ async def load_past(connection: AsyncConnection, dossiers: Collection[Dossier]) 
 async def find_lead(connection: AsyncConnection, email: str) -> str | None:
     """The lead with this address; of several, the one seen last."""
     found = select(LEADS.c.lead_id, LEADS.c.lead).where(LEADS.c.email == email, LEADS.c.merged_into.is_(None))
-    leads = [(_decode_lead(lead).last_seen_at, lead_id) for lead_id, lead in await connection.execute(found) if lead]
+    leads = [(wire.decode_lead(lead).last_seen_at, lead_id) for lead_id, lead in await connection.execute(found) if lead]
     return max(leads)[1] if leads else None
 
 
@@ -130,8 +138,7 @@ async def save(work: Work, dossiers: Iterable[Dossier], effects: Iterable[Effect
                 visits.append(effect)
         else:
             work.publish(wire.MESSAGES, effect.lead_id, effect)
-    if visits:
-        await work.conn.execute(insert(VISITS), [asdict(visit) for visit in visits])
+    await insert_all(work.conn, VISITS, [asdict(visit) for visit in visits])
 
 
 async def forget_recent(connection: AsyncConnection, now: datetime) -> int:
@@ -143,7 +150,7 @@ _LEAD_COLUMNS = (LEADS.c.lead_id, LEADS.c.lead, LEADS.c.sequence, LEADS.c.gaps, 
 
 
 def _dossier(row: Row[*tuple[Any, ...]]) -> Dossier:
-    known = KnownLead(_decode_lead(row.lead), row.sequence) if row.lead is not None else None
+    known = KnownLead(row.lead, row.sequence) if row.lead is not None else None
     gaps = [(low, high) for low, high in json.loads(row.gaps)] if row.gaps else []
     return Dossier(row.lead_id, known, Handled(row.sequence, gaps), row.merged_into)
 
@@ -152,8 +159,8 @@ def _lead_row(dossier: Dossier) -> dict[str, Any]:
     known = dossier.known
     return {
         "lead_id": dossier.lead_id,
-        "email": known.lead.email if known else None,
-        "lead": wire.encode(known.lead) if known else None,
+        "email": _decode_address(known.json).email if known else None,
+        "lead": known.json if known else None,
         "sequence": dossier.handled.highest,
         "gaps": json.dumps(dossier.handled.gaps) if dossier.handled.gaps else "",
         "merged_into": dossier.merged_into,

@@ -11,7 +11,7 @@ from services.journeys.enrollment import Effect, Enrollment, Visit, message_id
 from services.journeys.entering import Call, Entered, Refused
 from services.journeys.loader import Journeys, load
 from shared.durations import parse_duration
-from shared.wire import OURSELVES, Activity, Entry, Event, Lead, Send, Withdraw, replace
+from shared.wire import OURSELVES, Activity, Entry, Event, Lead, Send, Withdraw, encode, replace
 from tests.builders import NOON, a_lead
 
 
@@ -56,7 +56,7 @@ class Stage:
 
     def arrives(self, activity: Activity) -> None:
         """An activity is handled as the consumer does."""
-        if not self.dossier.see(activity):
+        if not self.dossier.see(activity.sequence, encode(activity.lead)):
             return
         if activity.event.name in self.in_force.newest.watched:
             self.dossier.remember(activity.event, activity.sequence)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.journeys.dossier import Dossier, Handled
-from tests.builders import a_lead, an_activity
+from shared.wire import encode
+from tests.builders import a_lead
 
 
 @given(st.lists(st.integers(1, 30)), st.integers(0, 1000))
@@ -33,15 +34,15 @@ def test_a_gap_of_a_million_costs_one_entry():
 
 def test_an_older_activity_does_not_take_the_newer_state_away():
     dossier = Dossier("l1")
-    assert dossier.see(an_activity(sequence=2, lead=a_lead(readiness=8)))
-    assert dossier.see(an_activity(sequence=1, lead=a_lead(readiness=3)))
+    assert dossier.see(2, encode(a_lead(readiness=8)))
+    assert dossier.see(1, encode(a_lead(readiness=3)))
     assert dossier.known is not None
     assert dossier.known.lead.readiness == 8
 
 
 def test_a_repeated_activity_changes_nothing():
     dossier = Dossier("l1")
-    dossier.see(an_activity(sequence=1, lead=a_lead(readiness=8)))
-    assert not dossier.see(an_activity(sequence=1, lead=a_lead(readiness=3)))
+    dossier.see(1, encode(a_lead(readiness=8)))
+    assert not dossier.see(1, encode(a_lead(readiness=3)))
     assert dossier.known is not None
     assert dossier.known.lead.readiness == 8
