@@ -33,12 +33,11 @@ class NewSuppression(BaseModel):
     reason: Annotated[str, Field(min_length=1, max_length=200)] = "manual"
 
 
-def ledger_routes(ports: Ports, outbox: Outbox, wake: Callable[[], None]) -> APIRouter:
-    """Deliveries: the list, one of them, another try, and the settling of what is in doubt. `wake` tells the scheduler."""
-    router = APIRouter(prefix="/api/deliveries")
-    readers = allow("marketer", "sales", "viewer")
+def ledger_routes(ports: Ports) -> APIRouter:
+    """Deliveries: the list, and one of them."""
+    router = APIRouter(prefix="/api/deliveries", dependencies=[allow("marketer", "sales", "viewer")])
 
-    @router.get("", dependencies=[readers])
+    @router.get("")
     async def list_deliveries(
         lead_id: str | None = None,
         journey: str | None = None,
@@ -48,19 +47,23 @@ def ledger_routes(ports: Ports, outbox: Outbox, wake: Callable[[], None]) -> API
         limit: Limit = 50,
         cursor: str | None = None,
     ) -> dict[str, Any]:
-        wanted = Wanted(lead_id, journey, status, kind, message_id)
-        try:
-            async with ports.database.reading() as connection:
-                items, following = await queries.list_deliveries(connection, wanted, limit, cursor)
-        except (ValueError, OverflowError):
-            raise Problem(400, "invalid", "cursor: not one that this list gave; leave it out to begin at the newest") from None
+        wanted, after = Wanted(lead_id, journey, status, kind, message_id), _place(cursor)
+        async with ports.database.reading() as connection:
+            items, following = await queries.list_deliveries(connection, wanted, limit, after)
         return {"items": items, "next": following}
 
-    @router.get("/{delivery_id}", dependencies=[readers])
+    @router.get("/{delivery_id}")
     async def show_delivery(delivery_id: str) -> dict[str, Any]:
         return await _shown(ports, delivery_id)
 
-    @router.post("/{delivery_id}/retry", dependencies=[allow("marketer")])
+    return router
+
+
+def action_routes(ports: Ports, outbox: Outbox, wake: Callable[[], None]) -> APIRouter:
+    """What a person may do about a delivery: another try, and the settling of what is in doubt. `wake` tells the scheduler."""
+    router = APIRouter(prefix="/api/deliveries", dependencies=[allow("marketer")])
+
+    @router.post("/{delivery_id}/retry")
     async def retry(delivery_id: str) -> dict[str, Any]:
         async with outbox.work() as work:
             delivery = await _locked(work, delivery_id)
@@ -70,7 +73,7 @@ def ledger_routes(ports: Ports, outbox: Outbox, wake: Callable[[], None]) -> API
         wake()
         return await _shown(ports, delivery_id)
 
-    @router.post("/{delivery_id}/resolve", dependencies=[allow("marketer")])
+    @router.post("/{delivery_id}/resolve")
     async def resolve(delivery_id: str, resolution: Annotated[Resolution, Body()]) -> dict[str, Any]:
         async with outbox.work() as work:
             delivery = await _locked(work, delivery_id)
@@ -81,6 +84,13 @@ def ledger_routes(ports: Ports, outbox: Outbox, wake: Callable[[], None]) -> API
         return await _shown(ports, delivery_id)
 
     return router
+
+
+def _place(cursor: str | None) -> queries.Place | None:
+    try:
+        return queries.read_cursor(cursor) if cursor is not None else None
+    except ValueError:
+        raise Problem(400, "invalid", "cursor: not one that this list gave; leave it out to begin at the newest") from None
 
 
 async def _shown(ports: Ports, delivery_id: str) -> dict[str, Any]:

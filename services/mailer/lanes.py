@@ -16,7 +16,7 @@ OUTAGE_PAUSES = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 5, 10, 30
 REFUSAL_PAUSES = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 300, 900))
 """While the relay refuses us: a person must mend it, and knocking harder harms our name."""
 STRIKES = 3
-"""One mail the relay will not have from us is that mail's trouble; so many in a row are ours."""
+"""One mail that the relay will not have from us, or falls silent over, is that mail's trouble; so many in a row are the relay's or ours."""
 
 
 def lane_of(send: wire.Send) -> str:
@@ -53,15 +53,20 @@ class Lane:
             case Held(ours=ours):
                 return self._close(REFUSAL_PAUSES if ours else OUTAGE_PAUSES, now)
             case Deferred(ours=True) | Refused(ours=True):
-                self.strikes += 1
-                return self.strikes >= STRIKES and self._close(REFUSAL_PAUSES, now)
+                return self._strike(REFUSAL_PAUSES, now)
+            case Deferred(unanswered=True) | InDoubt():
+                return self._strike(OUTAGE_PAUSES, now)
             case Deferred() | Refused() | Gone():
                 self.troubles, self.held_until = 0, None  # it answers
                 return False
-            case InDoubt() | Unwritten():
+            case Unwritten():
                 return False
             case never:
                 assert_never(never)
+
+    def _strike(self, pauses: tuple[timedelta, ...], now: datetime) -> bool:
+        self.strikes += 1
+        return self.strikes >= STRIKES and self._close(pauses, now)
 
     def _close(self, pauses: tuple[timedelta, ...], now: datetime) -> bool:
         """Those under way together fail together: that is one trouble."""

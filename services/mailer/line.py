@@ -41,7 +41,7 @@ class Line:
             return replies.to_recipient(error.code, error.message)
         except (OSError, SMTPException) as error:
             self._client.close()
-            return Deferred("connection_lost", detail=_said(error))
+            return Deferred("connection_lost", detail=_said(error), unanswered=True)
         except ValueError as error:
             return Refused("invalid_address", detail=_said(error))
         except BaseException:
@@ -65,7 +65,7 @@ class Line:
                 return replies.to_mail(reply.code if reply.code >= 400 else 451, reply.message) or Deferred("odd_answer")
         except (SMTPException, OSError) as error:
             self._client.close()
-            return Deferred("connection_lost", detail=_said(error))
+            return Deferred("connection_lost", detail=_said(error), unanswered=True)
         try:
             return await self._mail(message)
         except (SMTPException, OSError) as error:
@@ -78,7 +78,7 @@ class Line:
     async def _mail(self, message: bytes) -> Outcome:
         protocol = self._client.protocol
         if protocol is None:
-            return Deferred("connection_lost")
+            return Deferred("connection_lost", unanswered=True)
         protocol.write(LINE_BEGINS_WITH_DOT.sub(b"..", normalize_message_line_endings(message)) + b".\r\n")
         reply = await protocol.read_response(timeout=self._patience.answer)
         self._addressed = False

@@ -7,7 +7,7 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 from services.mailer import store
-from services.mailer.api import audit_routes, ledger_routes, suppression_routes
+from services.mailer.api import action_routes, audit_routes, ledger_routes, suppression_routes
 from services.mailer.attempt import Attempts
 from services.mailer.consumer import on_activities, on_messages
 from services.mailer.editions import Editions
@@ -89,7 +89,8 @@ def build_scheduler(
 def create_app(ports: Ports, outbox: Outbox, readers: LedgerReaders, links: Links, wake: Callable[[], None]) -> FastAPI:
     """The mailer's HTTP face. `wake` tells the scheduler that something may be due."""
     routers = [
-        ledger_routes(ports, outbox, wake),
+        ledger_routes(ports),
+        action_routes(ports, outbox, wake),
         suppression_routes(ports, outbox),
         audit_routes(ports),
         dead_letter_routes(ports, outbox),

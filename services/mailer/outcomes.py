@@ -15,13 +15,14 @@ class Delivered:
 class Deferred:
     """Not now (4xx, a timeout, a connection lost before anything could be accepted): the retry schedule goes on.
 
-    `retry_after` is the least to wait. `ours` as in Refused.
+    `retry_after` is the least to wait. `ours` as in Refused. `unanswered` says that the relay fell silent or hung up.
     """
 
     reason: str
     retry_after: timedelta | None = None
     detail: str = ""
     ours: bool = False
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

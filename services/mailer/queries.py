@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, case, func, literal, select, tuple_
+from sqlalchemy import case, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer.leads import resolve
@@ -17,6 +17,9 @@ from shared.instant import EPOCH, MICROSECOND, Instant
 D = DELIVERIES.c
 LATE = timedelta(minutes=1)
 """A lease that ran out this long ago should have been looked at."""
+
+Place = tuple[datetime, str]
+"""Where a page ended: when that delivery was queued, and its id."""
 
 _SHOWN = (
     *(D.id, D.kind, D.lead_id, D.journey, D.version, D.step, D.template, D.address.label("to"), D.status, D.reason, D.detail),
@@ -36,17 +39,30 @@ class Wanted:
 
 
 async def list_deliveries(
-    connection: AsyncConnection, wanted: Wanted, limit: int, cursor: str | None
+    connection: AsyncConnection, wanted: Wanted, limit: int, after: Place | None = None
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """The newest first, and the cursor of what follows. Raises ValueError for a cursor that is none of ours."""
+    """The newest first, and the cursor of what follows."""
     query = select(*_SHOWN)
     for column, value in await _filters(connection, wanted):
         query = query.where(D[column] == value)
-    if cursor is not None:
-        query = _after(query, cursor)
+    if after is not None:
+        query = query.where(tuple_(D.queued_at, D.id) < tuple_(literal(after[0], Instant()), literal(after[1])))
     rows = await connection.execute(query.order_by(D.queued_at.desc(), D.id.desc()).limit(limit))
     items = [dict(row) for row in rows.mappings()]
     return items, _cursor(items[-1]) if len(items) == limit else None
+
+
+def read_cursor(cursor: str) -> Place:
+    """The place that a cursor names. Raises ValueError for one that is none of ours."""
+    micros, _, delivery_id = cursor.partition(".")
+    try:
+        return EPOCH + int(micros) * MICROSECOND, delivery_id
+    except OverflowError as error:
+        raise ValueError(cursor) from error
+
+
+def _cursor(item: Mapping[str, Any]) -> str:
+    return f"{(item['queued_at'] - EPOCH) // MICROSECOND}.{item['id']}"
 
 
 async def _filters(connection: AsyncConnection, wanted: Wanted) -> list[tuple[str, str]]:
@@ -59,16 +75,6 @@ async def _filters(connection: AsyncConnection, wanted: Wanted) -> list[tuple[st
         "message_id": wanted.message_id,
     }
     return [(column, value) for column, value in filters.items() if value is not None]
-
-
-def _cursor(item: Mapping[str, Any]) -> str:
-    return f"{(item['queued_at'] - EPOCH) // MICROSECOND}.{item['id']}"
-
-
-def _after(query: Select[Any], cursor: str) -> Select[Any]:
-    micros, _, delivery_id = cursor.partition(".")
-    queued_at = EPOCH + int(micros) * MICROSECOND
-    return query.where(tuple_(D.queued_at, D.id) < tuple_(literal(queued_at, Instant()), literal(delivery_id)))
 
 
 async def find_delivery(connection: AsyncConnection, delivery_id: str) -> dict[str, Any] | None:

@@ -113,7 +113,7 @@ class Scheduler:
             outcome = Held("database_away", detail=str(outage))
         except Exception as error:  # noqa: BLE001 - whatever this delivery broke, it stops no other, and nothing of it has left
             logger.exception("delivery.attempt_failed", delivery_id=claim.delivery.id)
-            outcome = Deferred("bug", detail=repr(error))
+            outcome = Deferred("bug", detail=repr(error), unanswered=True)
         if outcome is not None:
             try:
                 await self._settle.put(await self._ending(claim, outcome, lane))

@@ -34,7 +34,7 @@ class SmtpTransport:
             async with asyncio.timeout(self._patience.offer):
                 offered = await self._offer(sender, recipient)
         except TimeoutError:
-            offered = Deferred("relay_slow")
+            offered = Deferred("relay_slow", unanswered=True)
         finally:
             if not isinstance(offered, SmtpOffer):
                 self._places.release()

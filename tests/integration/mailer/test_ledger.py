@@ -227,6 +227,14 @@ async def test_no_answer_after_the_mail_is_in_doubt_and_held(house: House) -> No
     assert house.told() == ["Email In Doubt"]
 
 
+async def test_a_relay_that_never_answers_puts_few_in_doubt_not_all(house: House) -> None:
+    house.relay.to_mail = InDoubt("no_answer")
+    for number in range(10):
+        await house.receive(house.a_send(number))
+        await house.tick()
+    assert sorted((await house.statuses()).values()) == ["in_doubt"] * 3 + ["queued"] * 7
+
+
 async def test_in_doubt_with_retry_goes_again_under_the_same_message_id(house: House) -> None:
     house.relay.to_mail = InDoubt("no_answer")
     await house.receive(house.a_send(category="transactional"))

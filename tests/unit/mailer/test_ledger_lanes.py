@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from services.mailer.lanes import RELAY_PLACES, Lane, new_lane
-from services.mailer.outcomes import Deferred, Delivered, Held, Refused
+from services.mailer.outcomes import Deferred, Delivered, Held, InDoubt, Refused
 from tests.builders import NOON
 
 SECOND = timedelta(seconds=1)
@@ -69,3 +69,10 @@ def test_a_full_lane_says_nothing_of_when_it_opens() -> None:
     lane = a_lane()
     lane.busy = RELAY_PLACES
     assert (lane.room(NOON), lane.opens_at(NOON)) == (0, None)
+
+
+def test_a_relay_that_falls_silent_three_times_in_a_row_is_away() -> None:
+    lane = a_lane()
+    silences = [InDoubt("no_answer"), Deferred("connection_lost", unanswered=True), InDoubt("no_answer")]
+    assert [lane.learn(silence, NOON) for silence in silences] == [False, False, True]
+    assert lane.opens_at(NOON) == NOON + SECOND
