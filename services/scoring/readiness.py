@@ -151,7 +151,7 @@ def next_change_at(evidence: Mapping[str, Evidence], rules: Rules, lead: Lead, n
     """
     found = readiness(evidence, rules, lead, now)
     value, moment = found.value, now
-    for _ in range(16):
+    for _ in range(64):
         if found.value != value or found.stands_until is None:
             break
         moment = max(found.stands_until, moment + SECOND)
