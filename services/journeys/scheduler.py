@@ -1,17 +1,20 @@
 """Wakes the enrollments whose time has come: `tick(now) -> next due`, called by the metronome and by the simulator alike."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement
 
 from services.journeys import store
 from services.journeys.catalogue import Catalogue, InForce
+from services.journeys.definitions import Journey
 from services.journeys.dossier import Dossier
 from services.journeys.engine import TimeCame
 from services.journeys.enrollment import Effect, Enrollment
 from shared.db import Database
 from shared.telemetry import WAKE_LATENESS
+from shared.telemetry import log as logger
 from shared.work import Outbox, Work
 
 AT_ONCE = 500
@@ -20,6 +23,7 @@ AT_ONCE = 500
 BACKLOG_BEARABLE = timedelta(seconds=30)
 LONGEST_HOLD = timedelta(minutes=15)
 LOOKS_AGAIN = timedelta(seconds=1)
+PUT_OFF = timedelta(hours=1)
 
 
 class Scheduler:
@@ -72,10 +76,20 @@ def _wake(found: list[tuple[Dossier, Enrollment]], in_force: InForce, now: datet
     due = [(journey, dossier, enrollment) for journey, dossier, enrollment in known if journey is not None]
     due.sort(key=lambda one: (one[0].category == "marketing", one[0].priority, one[2].wake_at, one[0].name))
     for journey, dossier, enrollment in due:
-        effects += dossier.move(journey, enrollment, TimeCame(), now)
+        effects += _wake_one(journey, dossier, enrollment, now)
         if enrollment.wake_at is not None:
             WAKE_LATENESS.observe((now - enrollment.wake_at).total_seconds())
     return effects
+
+
+def _wake_one(journey: Journey, dossier: Dossier, enrollment: Enrollment, now: datetime) -> tuple[Effect, ...]:
+    """Advance one enrollment; one that a bug keeps from moving is put off and stops nobody else."""
+    try:
+        return dossier.move(journey, enrollment, TimeCame(), now)
+    except Exception:  # noqa: BLE001 - whatever it is, the others are due too
+        logger.exception("enrollment.stuck", enrollment=enrollment.id, journey=journey.name, version=journey.version, step=enrollment.step)
+        dossier.keep(replace(enrollment, wake_at=now + PUT_OFF))
+        return ()
 
 
 def _passed_over(in_force: InForce) -> ColumnElement[bool]:

@@ -54,7 +54,7 @@ class VisitRow(SQLModel, table=True):
     """One visit to one step, and what came of it there and then."""
 
     __tablename__ = "journeys_visit"
-    __table_args__ = (Index("ix_journeys_visit_step", "journey", "step", "outcome"), Index("ix_journeys_visit_at", "at"))
+    __table_args__ = (Index("ix_journeys_visit_step", "journey", "step", "outcome"),)
     enrollment_id: str = Field(primary_key=True)
     transition: int = Field(primary_key=True)
     journey: str

@@ -236,6 +236,20 @@ async def test_a_version_that_cannot_be_read_stands_still_and_stops_nobody(opens
     assert [send.key for send in house.sends] == ["c2"]
 
 
+async def test_a_walk_that_cannot_move_is_put_off_and_stops_nobody(opens: Opens) -> None:
+    house = await opens(CART)
+    for cart in ("c1", "c2"):
+        await house.happens("Cart Updated", cart=cart, value=50)
+    await house.misplace("c1", step="gone")
+    house.passes("1h")
+    assert await house.tick() == house.clock.now() + timedelta(hours=1)
+    assert [send.key for send in house.sends] == ["c2"]
+    await house.misplace("c1", step="steps.0")
+    house.passes("1h")
+    await house.tick()
+    assert [send.key for send in house.sends] == ["c2", "c1"]
+
+
 async def test_a_merge_moves_enrollments_and_later_activities_of_the_old_id(opens: Opens) -> None:
     house = await opens(CART, WELCOME)
     anonymous, known = a_lead(id="anonymous", email=None), a_lead(id="known")
