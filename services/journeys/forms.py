@@ -8,7 +8,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationInfo, WithJsonSchema, model_validator
 
 from services.journeys.definitions import Category, OnRepeat, Status
 from shared.yaml import Duration, Shape
@@ -60,7 +60,7 @@ NotYet = Annotated[Any, BeforeValidator(_not_yet)]
 Lasting = Annotated[Duration, AfterValidator(_positive)]
 Text = Annotated[str, AfterValidator(_some)]
 Names = Text | Annotated[list[Text], AfterValidator(_some)]
-Share = Annotated[float, BeforeValidator(_share)]
+Share = Annotated[float, BeforeValidator(_share), WithJsonSchema({"type": "string", "pattern": r"^\d{1,3}(\.\d+)?%$"})]
 
 
 class CrossingForm(Shape):

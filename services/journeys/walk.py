@@ -26,7 +26,7 @@ KINDS: dict[type[Step], StepKind] = {SendStep: "send", WaitStep: "wait", BranchS
 class Walk:
     """One enrollment during one stimulus; collects what its moves ask for, in order."""
 
-    __slots__ = ("_before", "effects", "enrollment", "journey", "known", "now")
+    __slots__ = ("effects", "enrollment", "journey", "known", "now")
 
     def __init__(self, journey: Journey, enrollment: Enrollment, known: KnownLead, now: datetime) -> None:
         self.journey = journey
@@ -34,7 +34,6 @@ class Walk:
         self.known = known
         self.now = now
         self.effects: list[Effect] = []
-        self._before = enrollment
 
     def result(self) -> tuple[Enrollment, tuple[Effect, ...]]:
         """The enrollment with its next wake-up, and the effects."""
