@@ -5,13 +5,13 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, Outage
+from shared.segments import sync_folder
 
 LAYOUT = 1
 """The version of this layout; a folder of a newer one is refused."""
@@ -33,8 +33,7 @@ class DataFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process. Raises ConfigurationError where another has it, or it cannot be used."""
-        self._make()
-        with (self.path / "lock").open("a") as lock:
+        with self._made().open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -42,7 +41,7 @@ class DataFolder:
             self._check_layout()
             yield
 
-    def secret(self, name: str, make: Any = lambda: secrets.token_urlsafe(32)) -> str:
+    def secret(self, name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(32)) -> str:
         """The secret of this name, made once and kept."""
         path = self.path / name
         if not path.exists():
@@ -63,40 +62,47 @@ class DataFolder:
 
     def console_password(self) -> tuple[str, bool]:
         """The console's password, and whether it was made just now."""
-        fresh = not (self.path / "console_password").exists()
-        return self.secret("console_password", lambda: secrets.token_urlsafe(9)), fresh
+        is_new = not (self.path / "console_password").exists()
+        return self.secret("console_password", lambda: secrets.token_urlsafe(9)), is_new
 
     def write_private(self, name: str, text: str) -> None:
-        """Write a file that only its owner reads, whole or not at all."""
+        """Write a file that only its owner reads, durably, whole or not at all. Raises Outage where the disk does not take it."""
         draft = self.path / f".{name}.new"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(self.path / name)
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(self.path / name)
+            sync_folder(self.path)
+        except OSError as error:
+            raise Outage(f"{self.path / name}: cannot be written ({error.strerror})") from error
 
-    def announce(self, url: str) -> None:
+    def announce(self, url: str, token: str) -> None:
         """Tell commands on this machine where the running process answers."""
-        self.write_private("run.json", json.dumps({"url": url, "token": self.api_key(), "pid": os.getpid()}))
+        self.write_private("run.json", json.dumps({"url": url, "token": token, "pid": os.getpid()}))
 
     def withdraw_announcement(self) -> None:
         (self.path / "run.json").unlink(missing_ok=True)
 
-    def latest_time(self) -> datetime | None:
-        """How far this folder's clock had come, where it ran at another speed than the wall's."""
+    def reserved_time(self) -> datetime | None:
+        """The time that this folder's clock has not passed; None while it never ran ahead of the wall's."""
         path = self.path / "clock"
         return datetime.fromisoformat(path.read_text().strip()) if path.exists() else None
 
-    def save_time(self, now: datetime) -> None:
-        self.write_private("clock", now.isoformat())
+    def reserve_time(self, until: datetime) -> None:
+        self.write_private("clock", until.isoformat())
 
-    def _make(self) -> None:
+    def _made(self) -> Path:
+        """The lock file, in a folder that is there."""
+        lock = self.path / "lock"
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            (self.path / "lock").touch(mode=0o600)
+            lock.touch(mode=0o600)
         except OSError as error:
             raise ConfigurationError(f"{self.path}: cannot be written ({error.strerror}); choose another folder with --data") from error
+        return lock
 
     def _check_layout(self) -> None:
         path = self.path / "layout"

@@ -1,16 +1,19 @@
 """What `${NAME}` means in a playbook.yaml: the environment, and for sales, where nobody is named, the inbox that `run` brings along."""
 
 import os
+from collections.abc import Mapping
 
 SALES_PATH = "/demo/sales"
 SAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 """Stands for the secret where a playbook is only checked; `run` makes one of its own."""
 
 
-def playbook_environment(url: str = "http://127.0.0.1:8300", secret: str = SAMPLE_SECRET) -> dict[str, str]:
-    return {"SALES_WEBHOOK_URL": url + SALES_PATH, "SALES_WEBHOOK_SECRET": secret} | dict(os.environ)
+def playbook_environment(url: str = "http://127.0.0.1:8300", secret: str = SAMPLE_SECRET, *, demo: bool = True) -> dict[str, str]:
+    """The environment; in a demo also the address and the secret of the inbox under `url`, where the environment names none."""
+    inbox = {"SALES_WEBHOOK_URL": url + SALES_PATH, "SALES_WEBHOOK_SECRET": secret}
+    return (inbox if demo else {}) | dict(os.environ)
 
 
-def is_demo_sales(environ: dict[str, str], url: str) -> bool:
+def is_demo_sales(environ: Mapping[str, str], url: str) -> bool:
     """Whether hot leads go to the inbox of this very process."""
-    return environ["SALES_WEBHOOK_URL"] == url + SALES_PATH
+    return environ.get("SALES_WEBHOOK_URL") == url + SALES_PATH

@@ -6,7 +6,7 @@ import errno
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -15,34 +15,48 @@ import uvloop
 from dripline.check import check
 from dripline.data_folder import DataFolder
 from dripline.embedded import House, build_house
-from dripline.environment import SALES_PATH, playbook_environment
-from dripline.settings import RunSettings
+from dripline.environment import SALES_PATH, is_demo_sales, playbook_environment
+from dripline.settings import RunSettings, read_settings
+from dripline.watch import EVERY as WATCH_EVERY
+from dripline.watch import Watch
 from dripline.worker import Worker
 from shared.errors import ConfigurationError
+from shared.housekeeping import Chore
 from shared.playbooks import Playbook, read_folder
 from shared.telemetry import set_up_logging
 
 FAILED = 70
 """The exit code of a process whose stage died: its supervisor starts it again."""
 
+BACKLOG = 2048
+"""Connections that may wait; the first ones while the house is still being built."""
+
 
 def run(playbook: Path | None, data: Path | None, host: str, port: int, speed: float, *, demo: bool = True) -> int:
     """Run all services on one data folder until told to stop; answers the exit code. Raises ConfigurationError before anything starts."""
-    settings = RunSettings()
+    settings = read_settings(RunSettings)
     set_up_logging(settings.log_format)
-    book = read_folder(playbook or settings.playbook or _here())
+    source = playbook or settings.playbook or _here()
+    book = read_folder(source)
     folder = DataFolder(data or settings.data_dir)
     with folder.locked(), _listening(host, port) as listening:
         url = _url(listening)
-        troubles = check(book, playbook_environment(url, folder.webhook_secret()))
-        if troubles:
-            raise ConfigurationError("the playbook has errors; nothing was started\n" + "\n".join(str(trouble) for trouble in troubles))
-        house = build_house(folder, settings, url, speed, demo=demo)
+        _refuse_mistakes(book, playbook_environment(url, folder.webhook_secret(), demo=demo))
+        password, is_new = folder.console_password()
+        house = build_house(folder, settings, url, password, speed, demo=demo)
+        watch = Watch(source, house.ports.playbooks, house.environ, book)
+        greeting = _greeting(house, settings, password if is_new else None)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(house, listening, book, url))
+            return runner.run(_serve(house, listening, book, watch, greeting))
 
 
-async def _serve(house: House, listening: socket.socket, book: Playbook, url: str) -> int:
+def _refuse_mistakes(book: Playbook, environ: Mapping[str, str]) -> None:
+    troubles = check(book, environ)
+    if troubles:
+        raise ConfigurationError("the playbook has mistakes; nothing was started\n" + "\n".join(str(trouble) for trouble in troubles))
+
+
+async def _serve(house: House, listening: socket.socket, book: Playbook, watch: Watch, greeting: str) -> int:
     config = uvicorn.Config(house.app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5)
     server = _Server(config)
     loop = asyncio.get_running_loop()
@@ -52,13 +66,15 @@ async def _serve(house: House, listening: socket.socket, book: Playbook, url: st
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-    worker = Worker(house.loops, house.close_connections, lambda: loop.call_soon_threadsafe(stop))
-    await house.ports.keys.reload()
-    await house.ports.playbooks.publish(book)
-    worker.start()
-    house.folder.announce(url)
-    _greet(house, url)
+    loops = house.loops(Chore("playbook", WATCH_EVERY, watch.look))
+    worker = Worker(loops, house.footing(), house.close_connections, lambda: loop.call_soon_threadsafe(stop))
     try:
+        await house.ports.keys.reload()
+        await house.ports.playbooks.publish(book)
+        house.folder.announce(house.url, house.api_key)
+        worker.start()
+        sys.stdout.write(greeting)
+        sys.stdout.flush()
         await server.serve(sockets=[listening])
     finally:
         house.folder.withdraw_announcement()
@@ -89,6 +105,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
+            listening.listen(BACKLOG)
         except OSError as error:
             raise ConfigurationError(_port_trouble(host, port, error)) from error
         yield listening
@@ -101,24 +118,25 @@ def _port_trouble(host: str, port: int, error: OSError) -> str:
 
 
 def _url(listening: socket.socket) -> str:
+    """Where this machine reaches us."""
     host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _greet(house: House, url: str) -> None:
-    password, fresh = house.folder.console_password()
-    folder = house.folder.path
-    shown = f"password: {password}" if fresh else f"password in {folder / 'console_password'}"
+def _greeting(house: House, settings: RunSettings, new_password: str | None) -> str:
+    """What `run` says once it is up; the console's password only when it was made just now."""
+    folder, url = house.folder.path, house.url
+    sales_here = is_demo_sales(house.environ, url)
     lines = [
         "",
         "Dripline is running.",
-        f"  console       {url}/   {shown}",
+        f"  console       {url}/   " + (f"password: {new_password}" if new_password else f"password in {folder / 'console_password'}"),
         f"  mailbox       {url}/mailbox/   every mail it sends" if house.reception else "  mails leave through DRIPLINE_SMTP_URL",
-        f"  sales inbox   {url}{SALES_PATH}   every hot lead",
+        f"  sales inbox   {url}{SALES_PATH}   every hot lead" if sales_here else "  hot leads go to the playbook's endpoints",
         f"  tracking API  {url}/v1/   write key: {house.write_key}",
-        f"  secret key    in {folder / 'api_key'}, for your servers and the API",
-        "Ctrl-C stops it; what it knows stays in " + str(folder),
+        "  secret key    " + ("DRIPLINE_API_KEY" if settings.api_key else f"in {folder / 'api_key'}") + ", for your servers and the API",
+        f"Ctrl-C stops it; what it knows stays in {folder}",
         "",
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    return "\n".join(lines) + "\n"

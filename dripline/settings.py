@@ -1,9 +1,14 @@
 """What `dripline run` is told from outside, beside its options."""
 
 from pathlib import Path
+from typing import Any, Literal, TypeVar
 
-from pydantic import SecretStr
+from pydantic import HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import ConfigurationError
+
+Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 class RunSettings(BaseSettings):
@@ -19,4 +24,21 @@ class RunSettings(BaseSettings):
     api_key: SecretStr | None = None  # fixes the secret key, for scripts and tests
     write_key: SecretStr | None = None  # fixes the write key, for scripts and tests
     allow_private_webhooks: bool = False
-    log_format: str = "text"
+    log_format: Literal["text", "json"] = "text"
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_url(cls, given: str | None) -> str | None:
+        if given is not None:
+            TypeAdapter(HttpUrl).validate_python(given)
+        return given and given.rstrip("/")
+
+
+def read_settings(settings: type[Settings], **given: Any) -> Settings:
+    """The settings of this kind; what is `given` goes before the environment. Raises ConfigurationError, naming each bad variable."""
+    try:
+        return settings(**given)
+    except ValidationError as error:
+        prefix = settings.model_config.get("env_prefix", "")
+        troubles = [f"{prefix}{'_'.join(map(str, found['loc'])).upper()}: {found['msg']}" for found in error.errors(include_input=False)]
+        raise ConfigurationError("; ".join(troubles)) from error

@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import Any
 
 from shared.service import Loop
 from shared.telemetry import log as logger
@@ -14,39 +15,51 @@ STOP_SECONDS = 15.0
 class Worker:
     """Runs loops until stopped. If one fails, all end and `on_failure` is called: a process with a dead stage must not look alive."""
 
-    def __init__(self, loops: Sequence[Loop], clean_up: Callable[[], Awaitable[None]], on_failure: Callable[[], None]) -> None:
+    def __init__(
+        self, loops: Sequence[Loop], footing: Sequence[Loop], clean_up: Callable[[], Awaitable[None]], on_failure: Callable[[], object]
+    ) -> None:
+        """`footing` is what the loops stand on: it ends after them, so that what they have in hand can end well."""
         self._loops = loops
+        self._footing = footing
         self._clean_up = clean_up
         self._on_failure = on_failure
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._main: asyncio.Task[None] | None = None
+        self._begun = threading.Event()
+        self._main: asyncio.Task[Any] | None = None
         self._thread = threading.Thread(target=self._run, name="stages", daemon=True)
         self.failed = False
 
     def start(self) -> None:
+        """Start the thread; on return its loops run."""
         self._thread.start()
+        self._begun.wait()
 
     def stop(self) -> None:
         """End every loop at its next await and wait for the thread; what is in flight is made good at the next start."""
-        if self._loop is not None and self._main is not None:
-            with suppress(RuntimeError):  # it has ended already
-                self._loop.call_soon_threadsafe(self._main.cancel)
+        if self._main is None:
+            return
+        with suppress(RuntimeError):  # it has ended already
+            self._main.get_loop().call_soon_threadsafe(self._main.cancel)
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        with suppress(asyncio.CancelledError):
-            asyncio.run(self._everything())
+        try:
+            with suppress(asyncio.CancelledError):
+                asyncio.run(self._everything())
+        finally:
+            self._begun.set()
 
     async def _everything(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._main = asyncio.current_task()
         try:
-            async with asyncio.TaskGroup() as group:
+            async with asyncio.TaskGroup() as below, asyncio.TaskGroup() as group:
+                for loop in self._footing:
+                    below.create_task(_running(loop))
                 for loop in self._loops:
                     group.create_task(_running(loop))
+                self._begun.set()
         except* Exception as failures:  # noqa: BLE001 - whatever it was, the process ends and says so
             self.failed = True
-            for failure in failures.exceptions:
+            for failure in _leaves(failures):
                 logger.error("stage.failed", why=repr(failure), exc_info=failure)
             self._on_failure()
         finally:
@@ -55,3 +68,11 @@ class Worker:
 
 async def _running(loop: Loop) -> None:
     await loop()
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

@@ -129,7 +129,13 @@ class Consumer:
 
     async def _rewind(self, partition: int) -> None:
         assert self._subscription is not None
-        await self._subscription.rewind(partition)
+        for pause in _pauses():
+            try:
+                await self._subscription.rewind(partition)
+            except Outage as outage:
+                await self._hold(outage, pause)
+            else:
+                return
 
     async def _hold(self, outage: Outage, pause: float) -> None:
         OUTAGES.labels(self._outbox.service).inc()

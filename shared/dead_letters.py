@@ -1,15 +1,15 @@
 """Records that nobody could handle: set aside with their reason in the transaction that goes on without them, and replayed on request."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlmodel import col
 
-from shared.db import insert_new
+from shared.db import upsert
+from shared.instant import Instant
 from shared.tables import DeadLetterRow
 from shared.telemetry import DEAD_LETTERS
 
@@ -34,7 +34,7 @@ class DeadLetter:
 
 
 async def save_dead_letters(connection: AsyncConnection, letters: list[DeadLetter]) -> None:
-    """Keep the letters; one that is there already stays as it is."""
+    """Keep the letters. One that was replayed and comes back waits again."""
     rows = [
         {
             "id": letter.id,
@@ -45,33 +45,52 @@ async def save_dead_letters(connection: AsyncConnection, letters: list[DeadLette
             "message": letter.message[:2000],
             "payload": letter.payload,
             "at": letter.at,
+            "replayed_at": None,
         }
         for letter in letters
     ]
-    await insert_new(connection, DeadLetterRow.__table__, rows, "id")  # type: ignore[attr-defined]
+    await upsert(connection, DeadLetterRow.__table__, rows, ["id"])  # type: ignore[attr-defined]
     for letter in letters:
         DEAD_LETTERS.labels(letter.service, letter.code).inc()
 
 
-async def list_dead_letters(connection: AsyncConnection, service: str, limit: int, before: datetime | None = None) -> list[dict[str, Any]]:
+class Mark(NamedTuple):
+    """Where a page of letters ended; those set aside in one transaction share their moment, so the id belongs to it."""
+
+    at: datetime
+    id: str
+
+
+async def list_dead_letters(connection: AsyncConnection, service: str, limit: int, before: Mark | None = None) -> list[dict[str, Any]]:
     """The newest first, as the API shows them; those already replayed say when."""
-    query = select(DeadLetterRow.__table__).where(col(DeadLetterRow.service) == service)  # type: ignore[attr-defined]
+    table = DeadLetterRow.__table__  # type: ignore[attr-defined]
+    query = select(table).where(table.c.service == service)
     if before is not None:
-        query = query.where(col(DeadLetterRow.at) < before)
-    rows = await connection.execute(query.order_by(col(DeadLetterRow.at).desc(), col(DeadLetterRow.id)).limit(limit))
+        query = query.where(tuple_(table.c.at, table.c.id) < tuple_(literal(before.at, Instant), before.id))
+    rows = await connection.execute(query.order_by(table.c.at.desc(), table.c.id.desc()).limit(limit))
     return [_shown(row) for row in rows.mappings()]
 
 
 async def find_dead_letter(connection: AsyncConnection, service: str, letter_id: str) -> dict[str, Any] | None:
-    table = DeadLetterRow.__table__  # type: ignore[attr-defined]
-    found = await connection.execute(select(table).where(table.c.id == letter_id, table.c.service == service))
-    row = found.mappings().one_or_none()
+    """The letter as the API shows it, or None."""
+    row = await _row(connection, service, letter_id)
     return None if row is None else _shown(row)
 
 
-async def mark_replayed(connection: AsyncConnection, letter_id: str, at: datetime) -> None:
+async def take_dead_letter(connection: AsyncConnection, service: str, letter_id: str, now: datetime) -> DeadLetter | None:
+    """The letter byte for byte, marked as replayed; None where there is none."""
+    row = await _row(connection, service, letter_id)
+    if row is None:
+        return None
     table = DeadLetterRow.__table__  # type: ignore[attr-defined]
-    await connection.execute(update(table).where(table.c.id == letter_id).values(replayed_at=at))
+    await connection.execute(update(table).where(table.c.id == letter_id).values(replayed_at=now))
+    return DeadLetter(**{field.name: row[field.name] for field in fields(DeadLetter)})
+
+
+async def _row(connection: AsyncConnection, service: str, letter_id: str) -> Any:
+    table = DeadLetterRow.__table__  # type: ignore[attr-defined]
+    found = await connection.execute(select(table).where(table.c.id == letter_id, table.c.service == service))
+    return found.mappings().one_or_none()
 
 
 def _shown(row: Any) -> dict[str, Any]:

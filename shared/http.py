@@ -11,8 +11,9 @@ from sqlalchemy import text
 from starlette.exceptions import HTTPException
 
 from shared.errors import Outage
-from shared.keys import Key, Role
+from shared.keys import Key, KeyRing, Role
 from shared.service import Ports
+from shared.telemetry import log as logger
 
 Check = Callable[[], Awaitable[None]]
 """Returns when a server we need answers; raises Outage when it does not."""
@@ -35,6 +36,7 @@ def service_app(name: str, ports: Ports, routers: Sequence[APIRouter], checks: S
     app.add_exception_handler(Outage, _on_outage)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(Exception, _on_bug)
     app.include_router(_health(ports, checks))
     for router in routers:
         app.include_router(router)
@@ -46,7 +48,8 @@ def allow(*roles: Role) -> Any:
 
     def key_of(request: Request) -> Key:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        key = request.app.state.ports.keys.find(token.strip()) if scheme.lower() == "bearer" else None
+        keys: KeyRing = request.app.state.ports.keys
+        key = keys.find(token.strip()) if scheme.lower() == "bearer" else None
         if key is None or key.kind != "secret":
             raise Problem(401, "unauthorized", "send `Authorization: Bearer sk_…`; `dripline keys create` makes a key")
         if key.role != "admin" and key.role not in roles:
@@ -89,6 +92,11 @@ async def _on_problem(_: Request, problem: Exception) -> Response:
 
 async def _on_outage(_: Request, outage: Exception) -> Response:
     return error(503, "unavailable", str(outage), {"Retry-After": "5"})
+
+
+async def _on_bug(request: Request, bug: Exception) -> Response:
+    logger.error("http.failed", route=getattr(request.scope.get("route"), "path", ""), why=repr(bug), exc_info=bug)
+    return error(500, "bug", "this should not have happened; the log says more")
 
 
 async def _on_http_exception(request: Request, found: Exception) -> Response:

@@ -1,14 +1,16 @@
 """`/api/dead-letters` of every service: what was set aside, one of them whole, and its replay."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
 
-from shared.dead_letters import find_dead_letter, list_dead_letters, mark_replayed
+from shared.dead_letters import Mark, find_dead_letter, list_dead_letters, take_dead_letter
 from shared.http import Problem, allow
 from shared.service import Ports
 from shared.work import Outbox
+
+LONGEST_PAGE = 500
 
 
 def dead_letter_routes(ports: Ports, outbox: Outbox) -> APIRouter:
@@ -16,28 +18,47 @@ def dead_letter_routes(ports: Ports, outbox: Outbox) -> APIRouter:
     router = APIRouter(prefix="/api/dead-letters")
 
     @router.get("", dependencies=[allow("marketer", "viewer")])
-    async def list_letters(limit: int = 100, before: datetime | None = None) -> dict[str, Any]:
+    async def list_letters(limit: int = 100, before: str | None = None) -> dict[str, Any]:
+        limit = min(max(limit, 1), LONGEST_PAGE)
         async with ports.database.reading() as connection:
-            items = await list_dead_letters(connection, outbox.service, min(limit, 500), before)
-        return {"items": items, "next": items[-1]["at"] if len(items) == min(limit, 500) else None}
+            items = await list_dead_letters(connection, outbox.service, limit, _mark(before) if before else None)
+        return {"items": items, "next": _cursor(items[-1]) if len(items) == limit else None}
 
     @router.get("/{letter_id}", dependencies=[allow("marketer", "viewer")])
     async def show_letter(letter_id: str) -> dict[str, Any]:
         async with ports.database.reading() as connection:
-            return _found(await find_dead_letter(connection, outbox.service, letter_id), letter_id)
+            letter = await find_dead_letter(connection, outbox.service, letter_id)
+        if letter is None:
+            raise _missing(letter_id)
+        return letter
 
     @router.post("/{letter_id}/replay", dependencies=[allow("marketer")])
     async def replay_letter(letter_id: str) -> dict[str, Any]:
         async with outbox.work() as work:
-            letter = _found(await find_dead_letter(work.conn, outbox.service, letter_id), letter_id)
-            work.publish_raw(letter["topic"], letter["key"], letter["payload"].encode())
-            await mark_replayed(work.conn, letter_id, work.now)
-        return letter | {"replayed_at": work.now}
+            letter = await take_dead_letter(work.conn, outbox.service, letter_id, work.now)
+            if letter is None:
+                raise _missing(letter_id)
+            work.publish_raw(letter.topic, letter.key, letter.payload)
+            shown = await find_dead_letter(work.conn, outbox.service, letter_id)
+        assert shown is not None
+        return shown
 
     return router
 
 
-def _found(letter: dict[str, Any] | None, letter_id: str) -> dict[str, Any]:
-    if letter is None:
-        raise Problem(404, "not_found", f"no dead letter {letter_id} here")
-    return letter
+def _missing(letter_id: str) -> Problem:
+    return Problem(404, "not_found", f"no dead letter {letter_id} here")
+
+
+def _cursor(letter: dict[str, Any]) -> str:
+    return f"{letter['at'].isoformat()}~{letter['id']}"
+
+
+def _mark(cursor: str) -> Mark:
+    """Where a page ended; a bare moment is one too. Raises Problem."""
+    at, _, letter_id = cursor.partition("~")
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        raise Problem(400, "invalid", "before: a moment like 2027-03-01T12:00:00Z, or the `next` of a page") from None
+    return Mark(moment if moment.tzinfo else moment.replace(tzinfo=UTC), letter_id)

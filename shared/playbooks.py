@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,16 +40,25 @@ def read_folder(folder: Path) -> Playbook:
     """Read a playbook from disk: its YAML and templates, nothing hidden, nothing outside it. Raises ConfigurationError."""
     if not (folder / "playbook.yaml").is_file():
         raise ConfigurationError(f"{folder}: no playbook.yaml here; name the folder that holds one, or start from playbooks/starter")
-    files = {}
+    try:
+        return playbook_of({path.relative_to(folder).as_posix(): _read_file(path, folder) for path in _files(folder)})
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
+def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or path.suffix not in SUFFIXES or not path.is_file():
-            continue
-        if path.stat().st_size > LARGEST_FILE:
-            raise ConfigurationError(f"{path}: larger than {LARGEST_FILE >> 20} MiB; a playbook holds text")
-        files[relative.as_posix()] = path.read_bytes()
-    return playbook_of(files)
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and path.suffix in SUFFIXES and not path.is_dir():
+            yield path
+
+
+def _read_file(path: Path, folder: Path) -> bytes:
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ConfigurationError(f"{path}: a link that leads out of the playbook; put the file itself here")
+    if path.stat().st_size > LARGEST_FILE:
+        raise ConfigurationError(f"{path}: larger than {LARGEST_FILE >> 20} MiB; a playbook holds text")
+    return path.read_bytes()
 
 
 class Playbooks:

@@ -26,7 +26,7 @@ class OutboxBlob(SQLModel, table=True):
 
     __tablename__ = "shared_outbox"
     __table_args__ = (Index("ix_shared_outbox_age", "service", "created_at"),)
-    id: int | None = Field(default=None, primary_key=True, sa_type=SERIAL)  # type: ignore[call-overload]
+    id: int = Field(default=None, primary_key=True, sa_type=SERIAL)
     service: str
     topic: str
     records: bytes = Field(sa_type=LargeBinary)

@@ -117,6 +117,7 @@ class Outbox:
     async def _store(self, work: Work, topic: str, pairs: Pairs) -> int:
         row = {"service": self.service, "topic": topic, "records": _pack(pairs), "created_at": self._wall()}
         stored = await work.conn.execute(insert(OutboxBlob).values(row))
+        assert stored.inserted_primary_key is not None
         key: int = stored.inserted_primary_key[0]
         return key
 
