@@ -154,9 +154,7 @@ class Roster:
         version = mine.version if mine.version == theirs.version else ""
         whole = replace(mine, lead=replace(lead, hot=mine.lead.hot or theirs.lead.hot), kept=kept, version=version)
         event = self._our_event("Lead Merged", f"{cause.id}.{other_id}", lead_id, cause, merged=other_id)
-        self._issue(
-            replace(whole, evidence=merge(mine.evidence, theirs.evidence)), event, encode(event), cause=cause, merged_from=other_id
-        )
+        self._issue(replace(whole, evidence=merge(mine.evidence, theirs.evidence)), event, encode(event), cause=cause, merged_from=other_id)
 
     def _issue(
         self, after: Scored, event: Event, raw: bytes, *, cause: Event, profile_changed: bool = True, merged_from: str | None = None

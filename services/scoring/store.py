@@ -119,4 +119,3 @@ def _recorded(roster: Roster, issued: Issued) -> dict[str, Any]:
         "at": earned_at(activity.event),
         "event": issued.event,
     }
-

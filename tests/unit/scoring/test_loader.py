@@ -50,7 +50,7 @@ def test_orders_and_lateness_come_from_the_playbook():
 
 def test_histories_are_those_that_conditions_and_templates_ask_for():
     files = {
-        "journeys/a.yaml": "x: \"lead.events['Order Completed'].count > 0 and not lead.events[\\\"Cart Updated\\\"].last\"",
+        "journeys/a.yaml": 'x: "lead.events[\'Order Completed\'].count > 0 and not lead.events[\\"Cart Updated\\"].last"',
         "journeys/b.yaml": "y: [{z: lead.events.Signup.count}]",
         "templates/a.html": "{{ lead.events['Webinar Attended'].last.title }}",
         "journeys/broken.yaml": "a: [",
@@ -113,7 +113,7 @@ def test_a_rule_cannot_ask_for_the_present_time():
 
 
 def test_fit_sees_traits_tags_and_consent_alone():
-    scoring_definitions('fit:\n  - {id: a, when: "lead.traits.x or \'vip\' in lead.tags or lead.consent.marketing", add: 1}\n')
+    scoring_definitions("fit:\n  - {id: a, when: \"lead.traits.x or 'vip' in lead.tags or lead.consent.marketing\", add: 1}\n")
     (found,) = troubles('fit:\n  - {id: a, when: "lead.readiness > 3", add: 1}\n')
     assert found.startswith("readiness.yaml:2:25: `lead` has no `readiness` here")
 

@@ -1,0 +1,18 @@
+"""The scoring that the tests of this folder work on."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.scoring_house import House
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """Scoring under PLAYBOOK's example rules; at the end its books must balance."""
+    opened = House(tmp_path)
+    await opened.open()
+    yield opened
+    await opened.audit()
+    await opened.close()

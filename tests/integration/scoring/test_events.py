@@ -1,0 +1,203 @@
+"""Events on a real database: recorded once, folded once, set aside alone; leads meet and nothing is lost."""
+
+import asyncio
+import random
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from services.scoring.main import build
+from services.scoring.settings import ScoringSettings
+from shared import wire
+from shared.embedded_log import EmbeddedLog
+from shared.errors import Outage
+from shared.positions import StoredPositions
+from shared.service import Ports
+from tests.builders import NOON, an_event
+from tests.scoring_house import House
+
+DAY = timedelta(days=1)
+
+
+async def rows(house: House, query: str) -> list[tuple[object, ...]]:
+    async with house.database.reading() as connection:
+        return [tuple(row) for row in await connection.execute(text(query))]
+
+
+async def letters(house: House) -> list[str]:
+    return [item["code"] for item in (await house.get("/api/dead-letters"))["items"]]
+
+
+async def test_ebook_7_then_webinar_8_then_the_paid_link_9_is_hot(house: House):
+    script = [("Ebook Downloaded", 7, False), ("Webinar Attended", 8, False), ("Link Clicked", 9, True)]
+    for name, readiness, hot in script:
+        await house.handle(an_event(name, id=name, properties={"paid": True}))
+        lead = await house.lead()
+        assert (lead["readiness"], lead["points"], lead["hot"]) == (readiness, readiness, hot)
+    changes = [activity for activity in house.activities if activity.event.name == "Readiness Changed"]
+    assert [tuple(change.event.properties.values()) for change in changes] == [(1, 7), (7, 8), (8, 9)]
+    assert [activity.sequence for activity in house.activities] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_redelivered_batch_changes_nothing(house: House):
+    batch = [an_event("Page Viewed", id=f"e{number}", properties={"path": "/pricing"}) for number in range(3)]
+    await house.handle(*batch)
+    before, told = await house.lead(), len(house.activities)
+    await house.handle(*reversed(batch), *batch)
+    assert await house.lead() == before
+    assert len(house.activities) == told
+
+
+async def test_one_batch_holds_many_leads_each_in_its_own_order(house: House):
+    batch = [an_event("Page Viewed", id=f"e{n}", user_id=f"u{n % 7}", properties={"path": "/pricing"}) for n in range(700)]
+    await house.handle(*batch)
+    sequences: dict[str | None, list[int]] = {}
+    for activity in house.activities:
+        sequences.setdefault(activity.lead.user_id, []).append(activity.sequence)
+    assert all(found == list(range(1, len(found) + 1)) for found in sequences.values())
+    assert (await house.lead("u3"))["reasons"] == [
+        {"rule": "pricing", "kind": "add", "points": 1.5, "count": 100, "at": "2027-03-01T12:00:00Z", "text": ""}
+    ]
+
+
+async def test_what_is_no_event_is_set_aside_and_its_neighbours_pass(house: House):
+    good = wire.encode(an_event())
+    await house.handle_raw([b"not json", b'{"id": "x"}', good, wire.encode(an_event(id="e2", user_id="null"))])
+    assert sorted(await letters(house)) == ["no_identity", "not_an_event", "not_an_event"]
+    assert (await house.lead())["readiness"] == 7
+
+
+async def test_an_alias_from_a_browser_is_set_aside_and_joins_nobody(house: House):
+    await house.handle(an_event(id="a"), an_event(id="b", user_id="u2"), an_event(id="c", type="alias", user_id="u2", previous_id="u1"))
+    assert await letters(house) == ["alias_untrusted"]
+    assert (await house.lead("u1"))["id"] != (await house.lead("u2"))["id"]
+
+
+async def test_traits_beyond_the_limit_are_set_aside_and_can_be_replayed(house: House):
+    await house.handle(an_event("", type="identify", traits={f"t{number:03}": 1 for number in range(201)}))
+    assert len((await house.lead())["traits"]) == 200
+    (letter,) = (await house.get("/api/dead-letters"))["items"]
+    assert letter["code"] == "trait_limit"
+    await house.patch((await house.lead())["id"], traits={"t000": None})
+    await house.handle_raw([letter["payload"].encode()])
+    traits = (await house.lead())["traits"]
+    assert "t200" in traits
+    assert "t000" not in traits
+
+
+async def test_a_merged_lead_leaves_a_tombstone_and_its_events_move_along(house: House):
+    await house.handle(an_event(id="a"), an_event("Webinar Attended", id="b", user_id=None, anonymous_id="d"))
+    anonymous = next(activity.lead.id for activity in house.activities if activity.lead.user_id is None)
+    await house.handle(an_event("Something Else", id="c", anonymous_id="d"))
+    lead = await house.lead()
+    assert (await house.get(f"/api/leads/{anonymous}"))["id"] == lead["id"]
+    names = [item["name"] for item in (await house.get(f"/api/leads/{anonymous}/events"))["items"]]
+    told = ["Lead Merged", *["Readiness Changed"] * 3]
+    assert sorted(names) == sorted(["Ebook Downloaded", "Webinar Attended", "Something Else", *told])
+    assert await rows(house, "SELECT DISTINCT lead_id FROM scoring_identity") == [(lead["id"],)]
+
+
+async def test_a_lead_made_and_merged_in_one_batch_is_a_tombstone_all_the_same(house: House):
+    await house.handle(an_event(id="a"))
+    await house.handle(an_event("Webinar Attended", id="b", user_id=None, anonymous_id="d"), an_event("X", id="c", anonymous_id="d"))
+    assert (await house.lead())["readiness"] == 8
+    assert await rows(house, "SELECT count(*) FROM scoring_lead WHERE merged_into IS NOT NULL") == [(1,)]
+
+
+async def test_readiness_falls_in_its_time_and_is_told(house: House):
+    await house.handle(an_event("Link Clicked", properties={"paid": True}))
+    await house.pass_time(60 * DAY)
+    changes = [activity for activity in house.activities if activity.event.name == "Readiness Changed"]
+    assert [change.event.properties["after"] for change in changes] == [9, 8, 7, 6, 5, 4]
+    assert [change.lead.hot for change in changes] == [True, True, False, False, False, False]
+    first = changes[1].event.at - NOON
+    assert timedelta(days=17) < first < timedelta(days=18)
+    assert (await house.lead())["readiness"] == 4
+
+
+async def test_a_sweep_takes_many_leads_and_leaves_nothing_due(house: House):
+    await house.handle(*[an_event("Ebook Downloaded", id=f"e{number}", user_id=f"u{number}") for number in range(1200)])
+    await house.pass_time(20 * DAY)
+    falls = [activity for activity in house.activities if activity.event.properties == {"before": 7, "after": 6}]
+    assert len(falls) == 1200
+
+
+async def test_a_new_rule_starts_from_now_and_an_old_one_is_forgotten(house: House):
+    await house.handle(an_event(id="a"))
+    await house.publish("rules:\n  - {id: second, event: Ebook Downloaded, add: 2}\n")
+    house.ports.playbooks._looked_at = float("-inf")
+    assert (await house.lead())["points"] == 0
+    await house.handle(an_event(id="b"))
+    assert (await house.lead())["points"] == 2
+
+
+async def test_without_a_playbook_events_wait(house: House, tmp_path: Path):
+    async with house.database.transaction() as connection:
+        await connection.execute(text("DELETE FROM shared_playbook"))
+    other = House(tmp_path)
+    with pytest.raises(Outage, match="no playbook"):
+        await other.handle(an_event())
+    await other.close()
+    await house.publish("hot: 9\n")
+
+
+def a_crowd(chance: random.Random) -> list[wire.Event]:
+    """Events of three people over six devices, in every combination of ids, some of them twice."""
+    events = []
+    for number in range(240):
+        device = chance.randrange(6)
+        ids = chance.choice([{"user_id": None}, {"anonymous_id": None}, {}])
+        name = chance.choice(["Ebook Downloaded", "Webinar Attended", "Page Viewed", "Unsubscribed"])
+        fields = {"user_id": f"u{device % 3}", "anonymous_id": f"d{device}", "properties": {"path": "/pricing"}} | ids
+        events.append(an_event(name, id=f"e{number}", at=NOON - timedelta(hours=chance.randrange(500)), **fields))
+    ties = [an_event("", type="identify", id=f"tie{device}", user_id=f"u{device % 3}", anonymous_id=f"d{device}") for device in range(6)]
+    return [*events, *ties, *chance.sample(events, 60)]
+
+
+async def test_concurrent_first_sights_and_merges_lose_nothing(tmp_path: Path):
+    """Two replicas with connections of their own work through one crowd from two sides."""
+    chance = random.Random(7)
+    straight, one, other = House(tmp_path / "straight"), House(tmp_path), House(tmp_path)
+    (tmp_path / "straight").mkdir()
+    crowd = a_crowd(chance)
+    for house in (straight, one):
+        await house.open()
+    await straight.handle(*crowd)
+    chance.shuffle(crowd)
+
+    async def work_through(house: House, events: list[wire.Event]) -> None:
+        for first in range(0, len(events), 3):
+            await house.handle(*events[first : first + 3])
+
+    await asyncio.gather(work_through(one, crowd[::2]), work_through(other, crowd[1::2]))
+    for user in ("u0", "u1", "u2"):
+        expected, found = await straight.lead(user), await one.lead(user)
+        assert (found["points"], found["reasons"]) == (expected["points"], expected["reasons"])
+    assert await rows(one, "SELECT count(*) FROM scoring_lead WHERE merged_into IS NULL") == [(3,)]
+    assert await rows(one, "SELECT count(*) FROM scoring_event WHERE id LIKE 'e%' AND id NOT LIKE '%.%'") == [(240,)]
+    for house in (straight, one, other):
+        await house.audit()
+        await house.close()
+
+
+async def test_the_service_reads_the_log_and_a_position_set_back_changes_nothing(house: House, tmp_path: Path):
+    log = EmbeddedLog(tmp_path / "log", house.clock)
+    ports = Ports(log, house.database, house.clock, house.ports.keys, house.ports.playbooks, house.ports.signer)
+    events = [an_event("Page Viewed", id=f"e{n}", user_id=f"u{n % 5}", properties={"path": "/pricing"}) for n in range(50)]
+    await log.append(wire.EVENTS, [("key", wire.encode(event)) for event in events])
+    positions = StoredPositions(house.database)
+    for _ in range(2):
+        service = build(ScoringSettings(), ports, {})
+        running = [asyncio.ensure_future(loop()) for loop in service.loops]
+        async with asyncio.timeout(20):
+            while await positions.position("scoring", wire.EVENTS, 0) != 50:  # noqa: ASYNC110 - the database tells nobody
+                await asyncio.sleep(0.01)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        assert await rows(house, "SELECT count(*), sum(sequence = 1) FROM scoring_event") == [(55, 5)]
+        async with house.database.transaction() as connection:
+            await connection.execute(text("DELETE FROM shared_position WHERE consumer_group = 'scoring'"))
+    await log.close()
