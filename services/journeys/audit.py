@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import AwareDatetime
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -33,8 +34,8 @@ def audit_routes(ports: Ports, catalogue: Catalogue) -> APIRouter:
             return {"service": "journeys", "checks": [*await _reached(connection), forgotten, overdue]}
 
     @router.get("/api/audit/published")
-    async def published(before: datetime) -> dict[str, Any]:
-        """The messages asked for before a moment, by journey and step."""
+    async def published(before: AwareDatetime) -> dict[str, Any]:
+        """The messages whose step was reached before a moment, by journey and step: the mailer counts by the same moments."""
         columns = (VISITS.c.journey, VISITS.c.step, VISITS.c.kind)
         counted = select(*columns, func.count().label("count")).where(VISITS.c.outcome == "published", VISITS.c.at < before)
         async with ports.database.reading() as connection:

@@ -73,7 +73,7 @@ class Enrollment:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A step was arrived at, and what came of it there and then."""
+    """A step was reached, and what came of it. `at` is when it was reached, as the message it asked for says too."""
 
     enrollment_id: str
     transition: int

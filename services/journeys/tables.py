@@ -51,7 +51,7 @@ class EnrollmentRow(SQLModel, table=True):
 
 
 class VisitRow(SQLModel, table=True):
-    """One visit to one step, and what came of it there and then."""
+    """One visit to one step, and what came of it; `at` is when the step was reached."""
 
     __tablename__ = "journeys_visit"
     __table_args__ = (Index("ix_journeys_visit_step", "journey", "step", "outcome"),)

@@ -211,7 +211,7 @@ class Walk:
 
     def _visit(self, step: Step, outcome: Outcome, reason: str = "", message: str | None = None) -> None:
         here = self.enrollment
-        visit = Visit(here.id, here.transition, here.journey, step.name, KINDS[type(step)], outcome, reason, self.now, message)
+        visit = Visit(here.id, here.transition, here.journey, step.name, KINDS[type(step)], outcome, reason, here.reached_at, message)
         self.effects.append(visit)
 
     def _wake_at(self) -> datetime | None:

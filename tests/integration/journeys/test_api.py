@@ -269,6 +269,8 @@ async def test_the_audit_counts_what_each_step_reached(opens: Opens) -> None:
     assert audit["checks"][1]["left"] == audit["checks"][1]["right"] == 2
     now = house.clock.now()
     assert (await house.get("/api/audit/published", before=now.isoformat()))["items"] == []
+    async with house.api() as client:
+        assert (await client.get("/api/audit/published", params={"before": "2027-03-01T12:00:00"})).status_code == 400
     later = (now + timedelta(seconds=1)).isoformat()
     assert (await house.get("/api/audit/published", before=later))["items"] == [
         {"journey": "welcome", "step": "hello", "kind": "send", "count": 2}

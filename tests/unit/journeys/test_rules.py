@@ -2,6 +2,7 @@
 
 import pytest
 
+from services.journeys.enrollment import Visit
 from services.journeys.entering import Entered, Refused
 from shared.wire import EventHistory
 from tests.builders import NOON, a_lead
@@ -467,6 +468,17 @@ def test_rule_13_on_resuming_what_is_overdue_runs_and_max_age_applies():
     stage.wake()
     assert ("steps.2.branch.1.else.0", "skipped", "max_age") in stage.visits
     assert stage.walk.due_at == later("6d")
+
+
+def test_a_visit_and_its_message_say_alike_when_the_step_was_reached():
+    stage = Stage("journey: a\ntrigger: {event: Seen}\nsteps: [{wait: 1h}, {send: x}]")
+    stage.happens("Seen")
+    stage.sets_status(a="paused")
+    stage.passes("3h")
+    stage.sets_status()
+    stage.wake()
+    (visit,) = [effect for effect in stage.effects if isinstance(effect, Visit) and effect.kind == "send"]
+    assert visit.at == stage.messages[0].reached_at == later("1h")
 
 
 def test_rule_13_a_mail_that_ends_during_a_pause_ends_its_step_and_the_wait_counts_from_there():
