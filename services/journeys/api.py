@@ -32,47 +32,47 @@ class EnrollmentRequest(BaseModel):
     properties: dict[str, Any] = {}
 
 
-def journey_routes(ports: Ports, outbox: Outbox, catalogue: Catalogue, wake: Callable[[], None]) -> APIRouter:
-    """Routes of journeys, enrollments and visits; `wake` is called when something may be due at once."""
-    router = APIRouter()
-    desk = Desk(ports, outbox, catalogue)
+def journey_routes(desk: "Desk") -> APIRouter:
+    """Routes of the journeys themselves."""
+    router = APIRouter(prefix="/api/journeys")
 
-    @router.get("/api/journeys", dependencies=[allow("marketer", "sales", "viewer")])
+    @router.get("", dependencies=[allow("marketer", "sales", "viewer")])
     async def list_journeys() -> Item:
         return {"items": await desk.journeys(), "next": None}
 
-    @router.get("/api/journeys/{name}", dependencies=[allow("marketer", "sales", "viewer")])
+    @router.get("/{name}", dependencies=[allow("marketer", "sales", "viewer")])
     async def show_journey(name: str) -> Item:
         return await desk.journey(name)
 
-    @router.post("/api/journeys/{name}/pause", dependencies=[allow("marketer")])
+    @router.post("/{name}/pause", dependencies=[allow("marketer")])
     async def pause(name: str) -> Item:
         return await desk.set_status(name, "paused")
 
-    @router.post("/api/journeys/{name}/drain", dependencies=[allow("marketer")])
+    @router.post("/{name}/drain", dependencies=[allow("marketer")])
     async def drain(name: str) -> Item:
-        answer = await desk.set_status(name, "draining")
-        wake()
-        return answer
+        return await desk.set_status(name, "draining")
 
-    @router.post("/api/journeys/{name}/resume", dependencies=[allow("marketer")])
+    @router.post("/{name}/resume", dependencies=[allow("marketer")])
     async def resume(name: str) -> Item:
-        answer = await desk.set_status(name, "live")
-        wake()
-        return answer
+        return await desk.set_status(name, "live")
 
-    @router.post("/api/journeys/{name}/enrollments", status_code=201, dependencies=[allow("marketer", "sales")])
+    return router
+
+
+def enrollment_routes(ports: Ports, desk: "Desk") -> APIRouter:
+    """Routes of a lead's enrollments and of what they did at each step."""
+    router = APIRouter(prefix="/api")
+
+    @router.post("/journeys/{name}/enrollments", status_code=201, dependencies=[allow("marketer", "sales")])
     async def enroll(name: str, request: EnrollmentRequest) -> Item:
-        answer = await desk.enroll(name, request)
-        wake()
-        return answer
+        return await desk.enroll(name, request)
 
-    @router.get("/api/enrollments", dependencies=[allow("marketer", "sales", "viewer")])
+    @router.get("/enrollments", dependencies=[allow("marketer", "sales", "viewer")])
     async def list_enrollments(lead_id: str, limit: Limit = 100, cursor: str | None = None) -> Item:
         async with ports.database.reading() as connection:
             return await _listed(queries.list_enrollments(connection, await queries.find_survivor(connection, lead_id), limit, cursor))
 
-    @router.get("/api/visits", dependencies=[allow("marketer", "sales", "viewer")])
+    @router.get("/visits", dependencies=[allow("marketer", "sales", "viewer")])
     async def list_visits(lead_id: str, limit: Limit = 100, cursor: str | None = None) -> Item:
         async with ports.database.reading() as connection:
             return await _listed(queries.list_visits(connection, await queries.find_survivor(connection, lead_id), limit, cursor))
@@ -81,12 +81,13 @@ def journey_routes(ports: Ports, outbox: Outbox, catalogue: Catalogue, wake: Cal
 
 
 class Desk:
-    """What the routes do. Each raises Problem where the answer is no."""
+    """What the routes do. Each raises Problem where the answer is no; `wake` is called when something may be due at once."""
 
-    def __init__(self, ports: Ports, outbox: Outbox, catalogue: Catalogue) -> None:
+    def __init__(self, ports: Ports, outbox: Outbox, catalogue: Catalogue, wake: Callable[[], None]) -> None:
         self._ports = ports
         self._outbox = outbox
         self._catalogue = catalogue
+        self._wake = wake
 
     async def journeys(self) -> list[Item]:
         async with self._ports.database.reading() as connection:
@@ -110,6 +111,7 @@ class Desk:
             if in_force.said_of(name) == "draft":
                 raise Problem(409, "draft", f"`{name}` is a draft: publish it with `status: live` first")
             await store.set_control(work.conn, name, Control(status, in_force.said_of(name)), work.now)
+        self._wake()
         return {"journey": name, "status": status, "was": said}
 
     async def enroll(self, name: str, request: EnrollmentRequest) -> Item:
@@ -117,7 +119,9 @@ class Desk:
         async with self._outbox.work() as work:
             in_force = await self._catalogue.in_force(await store.load_controls(work.conn))
             journey = _known(name, in_force)
-            return await self._admit(work, journey, await _lead_of(work, request), request)
+            enrolled = await self._admit(work, journey, await _lead_of(work, request), request)
+        self._wake()
+        return enrolled
 
     async def _admit(self, work: Work, journey: Journey, lead_id: str, request: EnrollmentRequest) -> Item:
         dossiers = await store.load_dossiers(work.conn, [lead_id], work.now)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from services.journeys import store
-from services.journeys.api import journey_routes
+from services.journeys.api import Desk, enrollment_routes, journey_routes
 from services.journeys.audit import audit_routes
 from services.journeys.catalogue import Catalogue
 from services.journeys.consumer import ActivityHandler
@@ -32,7 +32,8 @@ def build(_settings: JourneysSettings, ports: Ports) -> Service:
         async with outbox.work() as work:
             await store.forget_recent(work.conn, work.now)
 
-    routers = [journey_routes(ports, outbox, catalogue, metronome.wake), audit_routes(ports, catalogue), dead_letter_routes(ports, outbox)]
+    desk = Desk(ports, outbox, catalogue, metronome.wake)
+    routers = [journey_routes(desk), enrollment_routes(ports, desk), audit_routes(ports, catalogue), dead_letter_routes(ports, outbox)]
     return Service(
         "journeys",
         service_app("journeys", ports, routers),
