@@ -70,7 +70,7 @@ async def load_dossiers(connection: AsyncConnection, lead_ids: Iterable[str], no
     wanted = set(lead_ids)
     while wanted:
         found = await connection.execute(select(*_LEAD_COLUMNS).where(among(LEADS.c.lead_id, wanted)).with_for_update())
-        dossiers |= {row.lead_id: _dossier(row) for row in found}
+        dossiers |= {row[0]: _dossier(*row) for row in found.all()}
         dossiers |= {lead_id: Dossier(lead_id) for lead_id in wanted - dossiers.keys()}
         wanted = {dossier.merged_into for dossier in dossiers.values() if dossier.merged_into} - dossiers.keys()
     await _load_open(connection, dossiers, now)
@@ -149,10 +149,9 @@ async def forget_recent(connection: AsyncConnection, now: datetime) -> int:
 _LEAD_COLUMNS = (LEADS.c.lead_id, LEADS.c.lead, LEADS.c.sequence, LEADS.c.gaps, LEADS.c.merged_into)
 
 
-def _dossier(row: Row[*tuple[Any, ...]]) -> Dossier:
-    known = KnownLead(row.lead, row.sequence) if row.lead is not None else None
-    gaps = [(low, high) for low, high in json.loads(row.gaps)] if row.gaps else []
-    return Dossier(row.lead_id, known, Handled(row.sequence, gaps), row.merged_into)
+def _dossier(lead_id: str, lead: bytes | None, sequence: int, gaps: str, merged_into: str | None) -> Dossier:
+    known = KnownLead(lead, sequence) if lead is not None else None
+    return Dossier(lead_id, known, Handled(sequence, [(low, high) for low, high in json.loads(gaps)] if gaps else []), merged_into)
 
 
 def _lead_row(dossier: Dossier) -> dict[str, Any]:
@@ -172,7 +171,7 @@ async def _load_open(connection: AsyncConnection, dossiers: Mapping[str, Dossier
     counting = and_(ENROLLMENTS.c.goal_until > now - KEPT, ENROLLMENTS.c.converted_at.is_(None))
     is_open = or_(ENROLLMENTS.c.status == "active", counting)
     found = await connection.execute(select(ENROLLMENTS).where(among(ENROLLMENTS.c.lead_id, dossiers), is_open).with_for_update())
-    for row in found:
+    for row in found.all():
         dossier = dossiers[row.lead_id]
         dossier.open[row.id] = _enrollment(row)
         dossier.saved[row.id] = row.transition
