@@ -182,7 +182,7 @@ class Send(Struct, frozen=True, omit_defaults=True, kw_only=True, tag="send"):
     entered_at: datetime
     key: str | None = None
     steps: dict[str, Any] = {}
-    lead: Lead | None = None  # hand-offs: the lead as it was decided on, stored and sent byte for byte
+    lead: Lead | None = None  # the lead as it was decided on
     sequence: int = 0
     depth: int = 0
     v: int = 1

@@ -7,7 +7,6 @@ from typing import Any, assert_never
 from services.journeys.definitions import BranchStep, ExitStep, HandoffStep, Journey, SendStep, Step, WaitStep
 from services.journeys.enrollment import Effect, Enrollment, EnrollmentStatus, KnownLead, Outcome, StepKind, Visit, message_id
 from services.journeys.matching import Scope, walk_scope
-from shared import wire
 from shared.expressions import Expression
 from shared.wire import Entry, Send, Withdraw
 
@@ -153,7 +152,7 @@ class Walk:
             self._visit(step, "skipped", barred)
         else:
             message = self._message(step, kind="handoff", endpoint=step.endpoint, note=self._note_of(step), category=self.journey.category)
-            self._publish(step, wire.replace(message, lead=self.known.lead, sequence=self.known.sequence))
+            self._publish(step, message)
         return step.next, self.now
 
     def _wait(self, step: WaitStep) -> Onward | None:
@@ -196,6 +195,8 @@ class Walk:
             step=step.name,
             topic=self.journey.topic,
             priority=self.journey.priority,
+            lead=self.known.lead,
+            sequence=self.known.sequence,
             reached_at=enrollment.reached_at,
             entry=enrollment.entry,
             entered_at=enrollment.entered_at,

@@ -10,7 +10,7 @@ from services.mailer.loader import MailerPlaybook, find_zone
 from services.mailer.sandbox import ZONE, Did
 from shared import wire
 
-_DECIDED = ("readiness", "points", "hot", "sleeping", "orders", "last_seen_at")
+_DECIDED = ("readiness", "points", "hot", "sleeping", "orders", "reasons", "last_seen_at")
 
 
 class Histories(dict[str, Did]):

@@ -84,7 +84,6 @@ def upgrade() -> None:
         sa.Column("message_id", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("enrollment_id", "transition"),
     )
-    op.create_index("ix_journeys_visit_at", "journeys_visit", ["at"], unique=False)
     op.create_index("ix_journeys_visit_step", "journeys_visit", ["journey", "step", "outcome"], unique=False)
     op.create_table(
         "mailer_delivery",
