@@ -1,7 +1,9 @@
-"""What `${NAME}` means in a playbook.yaml: the environment, and for sales, where nobody is named, the inbox that `run` brings along."""
+"""What `${NAME}` means in a playbook.yaml: the environment, `.env`, and for want of a sales endpoint the inbox that `run` brings along."""
 
 import os
 from collections.abc import Mapping
+
+from dotenv import dotenv_values
 
 SALES_PATH = "/demo/sales"
 SAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -9,9 +11,10 @@ SAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 def playbook_environment(url: str = "http://127.0.0.1:8300", secret: str = SAMPLE_SECRET, *, demo: bool = True) -> dict[str, str]:
-    """The environment; in a demo also the address and the secret of the inbox under `url`, where the environment names none."""
+    """The environment, before it `.env`; in a demo also the address and the secret of the inbox under `url`, where neither names one."""
     inbox = {"SALES_WEBHOOK_URL": url + SALES_PATH, "SALES_WEBHOOK_SECRET": secret}
-    return (inbox if demo else {}) | dict(os.environ)
+    written = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return (inbox if demo else {}) | written | dict(os.environ)
 
 
 def is_demo_sales(environ: Mapping[str, str], url: str) -> bool:

@@ -48,14 +48,14 @@ def _upgrade(connection: Connection) -> list[str]:
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
+    from alembic.script.revision import RevisionError
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     script = ScriptDirectory.from_config(config)
     try:
         pending = [step.revision for step in script.iterate_revisions(HEAD, before or "base")]
-    except CommandError as error:
+    except RevisionError as error:
         raise ConfigurationError(
             f"the database is at revision {before}, which this Dripline does not know: it is newer; update Dripline"
         ) from error

@@ -1,0 +1,92 @@
+"""`check` across the parts of a playbook: names that one part uses and another must know, keys and files that nobody reads."""
+
+from pathlib import Path
+
+import pytest
+
+from dripline.check import check
+from dripline.environment import playbook_environment
+from shared.playbooks import Playbook, playbook_of, read_folder
+
+STARTER = read_folder(Path(__file__).parents[3] / "playbooks" / "starter")
+
+
+def troubles(book: Playbook) -> list[str]:
+    return [str(trouble) for trouble in check(book, playbook_environment())]
+
+
+def edited(name: str, old: str, new: str) -> Playbook:
+    text = STARTER.files[name].decode()
+    assert old in text
+    return playbook_of(dict(STARTER.files) | {name: text.replace(old, new).encode()})
+
+
+def place(book: Playbook, name: str, words: str) -> str:
+    """Where these words stand: `file:line:column`."""
+    before = book.files[name].decode().partition(words)[0]
+    return f"{name}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+
+
+def test_the_starter_playbook_has_no_mistakes():
+    assert troubles(STARTER) == []
+
+
+def test_a_template_that_is_not_there_is_named_where_it_is_used():
+    book = edited("journeys/welcome.yaml", "send: welcome-1", "send: welcom-1")
+    where = place(book, "journeys/welcome.yaml", "welcom-1")
+    assert troubles(book) == [f"{where}: there is no template `welcom-1`, did you mean `welcome-1`?; add it as templates/welcom-1.html"]
+
+
+def test_an_endpoint_that_is_not_there_is_named_where_it_is_used():
+    book = edited("journeys/sales-handoff.yaml", "handoff: sales", "handoff: salse")
+    where = place(book, "journeys/sales-handoff.yaml", "salse")
+    assert troubles(book) == [f"{where}: there is no endpoint `salse`, did you mean `sales`?; add it to `endpoints` in playbook.yaml"]
+
+
+def test_a_topic_that_is_not_there_is_named_where_it_is_used():
+    book = edited("journeys/welcome.yaml", "max_duration: 30d", "max_duration: 30d\ntopic: offers")
+    where = place(book, "journeys/welcome.yaml", "offers")
+    assert troubles(book) == [f"{where}: there is no topic `offers`; add it to `topics` in playbook.yaml"]
+
+
+def test_a_key_that_no_part_knows_is_named_with_what_was_meant():
+    book = edited("playbook.yaml", "late_after: 1d", "late_afer: 1d")
+    assert troubles(book) == [f"{place(book, 'playbook.yaml', 'late_afer')}: unknown key `late_afer`, did you mean `late_after`?"]
+
+
+@pytest.mark.parametrize("key", ["1: x", "on: x", "null: x", "[a]: x", "1.5: x"])
+def test_a_key_of_any_kind_is_a_mistake_and_no_crash(key: str):
+    assert len(troubles(edited("playbook.yaml", "late_after: 1d", key))) == 1
+
+
+@pytest.mark.parametrize("content", ["", "- a list", "just text", "{", "\t", "name: [", "&a x: *a", "\x00"])
+def test_a_playbook_of_any_text_is_a_mistake_and_no_crash(content: str):
+    assert troubles(playbook_of(dict(STARTER.files) | {"playbook.yaml": content.encode()}))
+
+
+def test_a_file_that_nothing_reads_is_a_mistake():
+    found = troubles(playbook_of(dict(STARTER.files) | {"redinees.yaml": b"hot: 9\n", "journey/welcome.yaml": b"", "mails/a.html": b""}))
+    assert [text.partition(";")[0] for text in found] == [
+        "journey/welcome.yaml:1:1: nothing reads this folder, did you mean `journeys/`?",
+        "mails/a.html:1:1: nothing reads this folder",
+        "redinees.yaml:1:1: nothing reads this file, did you mean `readiness.yaml`?",
+    ]
+
+
+def test_the_mistakes_of_every_part_are_told_together_in_order():
+    book = edited("playbook.yaml", "orders: {event", "orders: {evnt")
+    files = dict(book.files) | {"templates/welcome-1.html": b"{% if %}", "journeys/welcome.yaml": b"journey: welcome\nsteps: 7\n"}
+    found = [text.split(":")[0] for text in troubles(playbook_of(files))]
+    assert found == sorted(found)
+    assert set(found) == {"playbook.yaml", "templates/welcome-1.html", "journeys/welcome.yaml"}
+
+
+def test_what_the_language_has_beyond_this_release_is_named():
+    found = troubles(edited("playbook.yaml", "late_after: 1d", "late_after: 1d\nworking_hours: {days: [mon]}"))
+    assert found
+    assert "not yet" in found[0]
+
+
+def test_a_value_missing_in_the_environment_is_named():
+    found = [str(trouble) for trouble in check(STARTER, {})]
+    assert [text.partition(": ")[2].partition(" is")[0] for text in found] == ["`${SALES_WEBHOOK_URL}`", "`${SALES_WEBHOOK_SECRET}`"]
