@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -47,8 +47,7 @@ class Scored(Struct, frozen=True, omit_defaults=True, kw_only=True):
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(NamedTuple):
     """An activity, and its event's bytes as the record keeps them."""
 
     activity: Activity
@@ -104,9 +103,11 @@ class Roster:
 
     def living(self, lead_id: str) -> str | None:
         """The lead that this id stands for today; None where none is in hand."""
-        while lead_id in self.tombstones:
+        while lead_id not in self.leads:
+            if lead_id not in self.tombstones:
+                return None
             lead_id = self.tombstones[lead_id]
-        return lead_id if lead_id in self.leads else None
+        return lead_id
 
     def _settled(self, event: Event, names: Names | None) -> tuple[str, bool]:
         """Whose the event is, with identities and merges put in order; and whether that made or identified the lead."""
@@ -127,8 +128,10 @@ class Roster:
         return lead_id, identified or settlement.lead_id is None
 
     def _owner(self, identity: str) -> Owner | None:
-        known = self.living(self.identities.get(identity, ""))
-        return None if known is None else Owner(known, self.leads[known].lead.user_id is not None)
+        known = self.identities.get(identity)
+        if known is None or (lead_id := self.living(known)) is None:
+            return None
+        return Owner(lead_id, self.leads[lead_id].lead.user_id is not None)
 
     def _made(self, event: Event) -> str:
         """A new lead. Its id begins with the time, so the newest sort last, and comes from the event, so a repeat makes the same one."""

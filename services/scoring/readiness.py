@@ -85,8 +85,7 @@ class Evidence(NamedTuple):
     weights: dict[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Readiness:
+class Readiness(NamedTuple):
     """`points` are rounded to 1e-6 and are the sum of the reasons, largest first; `value` is points rounded half up, held to 1…10.
 
     Fading alone does not change the value before `stands_until`; None: never.
@@ -129,8 +128,10 @@ def readiness(evidence: Mapping[str, Evidence], rules: Rules, lead: Lead, now: d
 
     Evidence of rules that are no longer there counts for nothing; a new rule has none yet and starts from now.
     """
-    lines = [*_standing(evidence, rules, now), *_fitting(rules, lead)]
-    total = sum(line.points for line in lines)
+    lines = _standing(evidence, rules, now)
+    if rules.fit:
+        lines += [_Line(fit.id, "fit", fit.points, fit.text) for fit in rules.fit if fit.when.truth({"lead": lead})]
+    total = sum([line.points for line in lines])
     points = floor(total * MICRO + 0.5)
     value = _value(points)
     pause = _pause(lines, total, value, now)
@@ -185,10 +186,13 @@ def _join(evidence: dict[str, Evidence], key: str, record: Evidence) -> None:
         return
     weights = record.weights
     if known.weights:
-        weights = {number: weights.get(number, 0) + known.weights.get(number, 0) for number in weights.keys() | known.weights.keys()}
-        oldest = max(weights) - HALF_LIVES_KEPT
-        weights = {number: weights[number] for number in sorted(weights) if number >= oldest}
-    evidence[key] = Evidence(max(known.at, record.at), known.times + record.times, weights)
+        weights = dict(known.weights)
+        for number, weight in record.weights.items():
+            weights[number] = weights.get(number, 0) + weight
+        if len(weights) > 1:
+            oldest = max(weights) - HALF_LIVES_KEPT
+            weights = {number: weights[number] for number in sorted(weights) if number >= oldest}
+    evidence[key] = Evidence(record.at if record.at > known.at else known.at, known.times + record.times, weights)
 
 
 def _standing(evidence: Mapping[str, Evidence], rules: Rules, now: datetime) -> list[_Line]:
@@ -232,18 +236,12 @@ def _weight(weights: Mapping[int, int], half_life: timedelta, now: datetime) -> 
     return sum(weight * 2.0 ** (at - number) for at, weight in weights.items()) / ONE * 2 ** -(rest / half_life)
 
 
-def _fitting(rules: Rules, lead: Lead) -> list[_Line]:
-    return [_Line(fit.id, "fit", fit.points, fit.text) for fit in rules.fit if fit.when.truth({"lead": lead})]
-
-
 def _value(points: int) -> int:
     return max(LOWEST, min(HIGHEST, (points + MICRO // 2) // MICRO))
 
 
 def _reasons(lines: Sequence[_Line], points: int) -> list[Reason]:
     """The largest line also bears what rounding each of them left over, so that they add up to the points."""
-    if not lines:
-        return []
     rounded = [floor(line.points * MICRO + 0.5) for line in lines]
     if rest := points - sum(rounded):
         rounded[max(range(len(lines)), key=lambda index: abs(rounded[index]))] += rest
@@ -261,9 +259,14 @@ def _reason(line: _Line, points: float) -> Reason:
 
 def _pause(lines: Sequence[_Line], total: float, value: int, now: datetime) -> timedelta | None:
     """How long the value is sure to stand; None for ever. Exact where one line alone fades."""
-    falling = [line for line in lines if line.half_life is not None and line.steady_until is None and line.points > 0]
-    rising = [line for line in lines if line.half_life is not None and line.steady_until is None and line.points < 0]
-    pauses = [line.steady_until - now for line in lines if line.steady_until is not None]
+    pauses: list[timedelta] = []
+    falling: list[_Line] = []
+    rising: list[_Line] = []
+    for line in lines:
+        if line.steady_until is not None:
+            pauses.append(line.steady_until - now)
+        elif line.half_life is not None:
+            (falling if line.points > 0 else rising).append(line)
     if falling and value > LOWEST:
         pauses += _until_lost(falling, total - (value - 0.5) + HALF_A_MICRO)
     if rising and value < HIGHEST:
