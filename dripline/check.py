@@ -12,7 +12,8 @@ from shared.playbooks import Playbook
 from shared.yaml import Document, PlaybookError, Trouble, read
 
 KNOWN_KEYS = scoring.PLAYBOOK_KEYS | journeys.PLAYBOOK_KEYS | mailer.PLAYBOOK_KEYS
-ROOMS = ("journeys/", "templates/", "tests/")
+TEMPLATES = "templates/"
+ROOMS = ("journeys/", TEMPLATES, "tests/")
 TOP = ("playbook.yaml", "readiness.yaml")
 T = TypeVar("T")
 
@@ -23,8 +24,9 @@ def check(book: Playbook, environ: Mapping[str, str]) -> list[Trouble]:
     _read(troubles, lambda: scoring.load(book.files, environ))
     walks = _read(troubles, lambda: journeys.load(book.files, environ))
     paper = _read(troubles, lambda: mailer.load(book.files, environ, book.version))
+    if walks is not None:
+        troubles += _strangers(walks.templates, _mails(book), "template", "add it as templates/{}.html")
     if walks is not None and paper is not None:
-        troubles += _strangers(walks.templates, paper.templates, "template", "add it as templates/{}.html")
         troubles += _strangers(walks.endpoints, paper.endpoints, "endpoint", "add it to `endpoints` in playbook.yaml")
         troubles += _strangers(walks.topics, paper.topics, "topic", "add it to `topics` in playbook.yaml")
     return sorted(set(troubles), key=lambda trouble: (trouble.file, trouble.line, trouble.column, trouble.message))
@@ -58,6 +60,11 @@ def _misplaced(book: Playbook) -> Iterator[Trouble]:
             yield Trouble(
                 file, 1, 1, f"nothing reads this folder{_meant(file.split('/')[0] + '/', ROOMS)}; a playbook has {', '.join(ROOMS)}"
             )
+
+
+def _mails(book: Playbook) -> set[str]:
+    """The templates by their files: one with a mistake is there all the same."""
+    return {file.removeprefix(TEMPLATES).partition(".")[0] for file in book.files if file.startswith(TEMPLATES)}
 
 
 def _strangers(mentions: Iterable[Mention], known: Collection[str], kind: str, remedy: str) -> Iterator[Trouble]:
