@@ -18,12 +18,14 @@ from queue import Empty, SimpleQueue
 from zlib import crc32
 
 from shared.clock import Clock
-from shared.errors import ConfigurationError, InvalidMessage, Outage
-from shared.log import Batch, Positions
+from shared.errors import ConfigurationError, DriplineError, InvalidMessage, Outage
+from shared.log import Batch, Positions, Record
+from shared.parcel import unpack
 from shared.segments import Cursor, Partition, sync_folder
 
 _SEGMENT_BYTES = 64 << 20
 _COMMIT_BYTES = 4 << 20
+_READ_BYTES = 4 << 20
 _LARGEST_RECORD = 8 << 20
 _UNFINISHED = ".new"
 
@@ -49,7 +51,7 @@ class _Topic:
             self.readers = tuple(other for other in self.readers if other is not reader)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Append:
     done: _Future
     topic: _Topic
@@ -92,7 +94,7 @@ class EmbeddedLog:
             return
         if self._closed:
             raise Outage("the log is closed")
-        size = sum(_checked_size(key, value) for key, value in records)
+        size = _checked_size(records)
         place = self._place(topic)
         done: _Future = asyncio.get_running_loop().create_future()
         self._waiting.put(_Append(done, place, _split(place.partitions, records), size))
@@ -247,13 +249,34 @@ class EmbeddedSubscription:
     def _look(self, limit: int) -> Batch | None:
         count = len(self._topic.partitions)
         for number in ((self._turn + step) % count for step in range(count)):
-            cursor = self._cursors[number]
-            position = cursor.offset
-            records = cursor.read(limit)
-            if records:
+            batch = self._read(number, limit)
+            if batch.records:
                 self._turn = number + 1
-                return Batch(self._name, number, position, cursor.offset, records, tuple(range(position, cursor.offset)))
+                return batch
         return None
+
+    def _read(self, number: int, limit: int) -> Batch:
+        """Up to about `limit` records and a few MiB of one partition; what cannot be read is raised only where nothing else is there."""
+        cursor = self._cursors[number]
+        position = cursor.offset
+        records: list[Record] = []
+        offsets: list[int] = []
+        size = 0
+        while len(records) < limit and size < _READ_BYTES:
+            offset = cursor.offset
+            try:
+                entry = cursor.take()
+            except DriplineError:
+                if not records:
+                    raise
+                break
+            if entry is None:
+                break
+            found = unpack(entry)
+            records += found
+            offsets += [offset] * len(found)
+            size += len(entry.value)
+        return Batch(self._name, number, position, cursor.offset, tuple(records), tuple(offsets))
 
     def _next_at(self, partition: int) -> datetime | None:
         if partition in self._cursors:
@@ -275,11 +298,21 @@ def _split(partitions: Sequence[Partition], records: _Records) -> Sequence[tuple
     return list(parts.items())
 
 
-def _checked_size(key: str, value: bytes) -> int:
-    if len(value) > _LARGEST_RECORD:
-        raise InvalidMessage("too_large", f"a record of {len(value)} bytes; the log takes at most {_LARGEST_RECORD}")
+def _checked_size(records: _Records) -> int:
+    """The size of the records; raises InvalidMessage for one that no commit could hold or write down."""
+    size = 0
+    for key, value in records:
+        if len(value) > _LARGEST_RECORD:
+            raise InvalidMessage("too_large", f"a record of {len(value)} bytes; the log takes at most {_LARGEST_RECORD}")
+        if not key.isascii():
+            _check_key(key)
+        size += len(value)
+    return size
+
+
+def _check_key(key: str) -> None:
     try:
-        return len(key.encode()) + len(value)
+        key.encode()
     except UnicodeEncodeError as error:
         raise InvalidMessage("bad_key", "a record's key is not valid Unicode") from error
 

@@ -23,6 +23,7 @@ class Batch:
     """Consecutive records of one partition; handling it moves the stored position from `position` to `next_offset`.
 
     `position` is where the batch begins: what the group's stored position must be, or where the log begins if it has none.
+    `offsets` has one offset a record; records of one parcel (see `shared.parcel`) share theirs, and no batch ends within a parcel.
     """
 
     topic: str
@@ -45,7 +46,7 @@ class Subscription(Protocol):
     """One group's way through one topic. Belongs to the event loop that calls it, one call at a time."""
 
     async def next(self, limit: int) -> Batch:
-        """Waits until something is there and hands out at most `limit` records; each call goes on after the last batch handed out.
+        """Waits until something is there and hands out about `limit` records at most; each call goes on after the last batch handed out.
 
         Raises ConfigurationError where the stored position lies outside the log, Outage where the log cannot be read now.
         """

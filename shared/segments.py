@@ -22,7 +22,7 @@ from zlib import crc32
 import lz4.block  # type: ignore[import-untyped]  # it ships no stubs
 import msgspec
 
-from shared.errors import ConfigurationError, DriplineError, Outage
+from shared.errors import ConfigurationError, Outage
 from shared.log import Record
 
 _MAGIC = b"DLF1"
@@ -30,7 +30,6 @@ _FIELDS = struct.Struct("<4sIQIq")
 _HEADER_SIZE = _FIELDS.size + 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_READ_BYTES = 4 << 20
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
@@ -211,7 +210,7 @@ class Cursor:
         self._position = 0  # of the next frame in its segment
         self._ahead = 0  # the offset of the next frame
         self._rest: deque[Record] = deque()  # of the frame before it, not yet handed out
-        self._marks: deque[tuple[int, int, int]] = deque(maxlen=64)  # (offset, base, position) of frames where reads began lately
+        self._marks: deque[tuple[int, int, int]] = deque(maxlen=1024)  # (offset, base, position) of frames read lately
         self.seek(offset)
 
     @property
@@ -235,27 +234,13 @@ class Cursor:
                 return
             self._pass(frame)
 
-    def read(self, limit: int) -> tuple[Record, ...]:
-        """At most `limit` records and a few MiB; none when caught up."""
+    def take(self) -> Record | None:
+        """The next record; None when caught up."""
         if not self._rest:
-            self._marks.append((self._ahead, self._base, self._position))
-        records: list[Record] = []
-        size = 0
-        while len(records) < limit and size < _READ_BYTES and self._fill(records):
-            record = self._rest.popleft()
-            records.append(record)
-            size += len(record.value)
-        return tuple(records)
-
-    def _fill(self, held: Sequence[Record]) -> bool:
-        """Whether there is a record to hand out. What cannot be read is raised only to a reader who would get nothing else."""
-        if not self._rest and self._ahead < self._partition.end.offset:
-            try:
-                self._take(self._peek())
-            except DriplineError:
-                if not held:
-                    raise
-        return bool(self._rest)
+            if self._ahead >= self._partition.end.offset:
+                return None
+            self._take(self._peek())
+        return self._rest.popleft()
 
     def next_at(self) -> datetime | None:
         """When the log took the next record to be handed out; None when caught up."""
@@ -281,6 +266,7 @@ class Cursor:
         body = self._bytes(frame.body_size, self._position + _HEADER_SIZE)
         if crc32(body, crc32(frame.fields)) != frame.crc:
             raise damaged(self._partition.path(self._base), self._position)
+        self._marks.append((self._ahead, self._base, self._position))
         self._rest.extend(Record(key, value, frame.at) for key, value in _decode(lz4.block.decompress(body)))
         self._pass(frame)
 

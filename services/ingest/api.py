@@ -1,0 +1,143 @@
+"""Ingest's HTTP face: Segment's tracking API as a plain ASGI function, in front of the FastAPI app that answers everything else.
+
+POST /v1/… ──intake──► bytes ──segment──► parcels ──append──► the log has them ──► 200
+
+A tracking call costs some tens of microseconds here; a FastAPI route would cost three times as much (docs/adr/0003 has the figures).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.ingest.intake import Body, Busy, Gone, Headers, Room
+from services.ingest.segment import Call, Sifted, read, sift
+from shared.errors import InvalidMessage, Outage
+from shared.http import Problem
+from shared.keys import Key
+from shared.service import Ports
+from shared.telemetry import EVENTS_ACCEPTED, EVENTS_REJECTED, RETRIED_CALLS, log
+from shared.wire import DEAD_LETTERS, EVENTS, encode
+
+RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What a path says about its events."""
+
+    type: str = ""
+    is_batch: bool = False
+    historical: bool = False
+
+
+_ROUTES: Mapping[str, _Route] = {
+    **{f"/v1/{kind}": _Route(type=kind) for kind in ("track", "identify", "page", "screen", "group", "alias")},
+    "/v1/batch": _Route(is_batch=True),
+    "/v1/import": _Route(is_batch=True, historical=True),
+}
+_PATHS: Mapping[str, _Route] = {**_ROUTES, **{f"{path}/": route for path, route in _ROUTES.items()}}
+
+_Answer = tuple[Message, Message]
+
+
+def _answer(status: int, body: Any, *headers: tuple[bytes, bytes]) -> _Answer:
+    data = json.dumps(body, separators=(",", ":")).encode()
+    head = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode()), *headers]
+    return {"type": "http.response.start", "status": status, "headers": head}, {"type": "http.response.body", "body": data}
+
+
+def _refusal(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> _Answer:
+    return _answer(status, {"code": code, "message": message}, *headers)
+
+
+_TAKEN = _answer(200, {"success": True})
+
+
+class TrackingApi:
+    """Answers tracking calls: 200 only when the log has their events."""
+
+    def __init__(self, ports: Ports, others: ASGIApp, memory: int) -> None:
+        self._ports = ports
+        self._others = others
+        self._room = Room(memory)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = _PATHS.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if route is None:
+            await self._others(scope, receive, send)
+            return
+        try:
+            start, body = await self._respond(route, Headers.of(scope["headers"]), receive)
+        except Gone:
+            return
+        await send(start)
+        await send(body)
+
+    async def _respond(self, route: _Route, headers: Headers, receive: Receive) -> _Answer:
+        body = Body(self._room)
+        try:
+            return await self._take(route, headers, body, receive)
+        except InvalidMessage as refused:
+            return _refusal(400, refused.code, str(refused))
+        except Problem as problem:
+            return _refusal(problem.status, problem.code, str(problem))
+        except Busy:
+            return _refusal(429, "busy", "too much is arriving at once", (b"retry-after", b"1"))
+        except Outage as outage:
+            log.warning("ingest.held", why=str(outage))
+            return _refusal(503, "unavailable", "events cannot be stored now", (b"retry-after", str(RETRY_SECONDS).encode()))
+        finally:
+            body.let_go()
+
+    async def _take(self, route: _Route, headers: Headers, body: Body, receive: Receive) -> _Answer:
+        if headers.retries not in (b"", b"0"):
+            RETRIED_CALLS.inc()
+        key = None if headers.token is None else self._key(headers.token)
+        sifted = self._sift(route, key, await body.read(receive, headers.encoding))
+        if sifted.rejected or sifted.undated:
+            await self._set_aside(sifted)
+        await self._ports.log.append(EVENTS, sifted.parcels)
+        EVENTS_ACCEPTED.inc(sifted.accepted)
+        return _told(route, sifted) if sifted.rejected else _TAKEN
+
+    def _sift(self, route: _Route, key: Key | None, body: bytes) -> Sifted:
+        """Judges the events. What it takes them apart into is let go before the log is waited for: it would fill the caches."""
+        envelope = read(body, is_batch=route.is_batch)
+        key = self._same_key(key, envelope.write_key)
+        return sift(envelope, Call(route.type, key.id, key.kind == "secret", route.historical, self._ports.clock.now()))
+
+    def _same_key(self, key: Key | None, write_key: Any) -> Key:
+        """The key of the request, named in its header, its body, or alike in both."""
+        if write_key is None:
+            if key is None:
+                raise Problem(401, "unauthorized", "send the write key as user of Basic authentication, or as `writeKey`")
+            return key
+        named = self._key(write_key if isinstance(write_key, str) else "")
+        if key is not None and key != named:
+            raise Problem(401, "unauthorized", "the header and `writeKey` name different keys")
+        return named
+
+    def _key(self, token: str) -> Key:
+        key = self._ports.keys.find(token)
+        if key is None:
+            raise Problem(401, "unauthorized", "this write key is not known here; `dripline keys list` shows those that are")
+        return key
+
+    async def _set_aside(self, sifted: Sifted) -> None:
+        if sifted.undated:
+            log.warning("ingest.bad_timestamp", events=sifted.undated)
+        await self._ports.log.append(DEAD_LETTERS, [(rejected.id, encode(rejected)) for _, rejected in sifted.rejected])
+        for _, rejected in sifted.rejected:
+            EVENTS_REJECTED.labels(rejected.code).inc()
+
+
+def _told(route: _Route, sifted: Sifted) -> _Answer:
+    """One bad event in a batch spoils no other; one sent alone is refused."""
+    if not route.is_batch:
+        _, rejected = sifted.rejected[0]
+        return _refusal(400, rejected.code, rejected.message)
+    reasons = [{"index": index, "code": rejected.code, "message": rejected.message} for index, rejected in sifted.rejected]
+    return _answer(200, {"success": True, "rejected": reasons})

@@ -1,0 +1,135 @@
+"""The request as it arrives: its headers, and its body within its limits while it streams in."""
+
+import asyncio
+import binascii
+import zlib
+from base64 import b64decode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from starlette.types import Message, Receive
+
+from shared.errors import InvalidMessage, Outage
+
+LARGEST_BODY = 1 << 20
+LARGEST_INFLATED = 4 << 20
+BODY_SECONDS = 60.0
+_PLAIN = ("", "identity")
+
+
+class Busy(Exception):
+    """More is arriving than we want to hold in memory: the caller should wait a moment."""
+
+
+class Gone(Exception):
+    """The client hung up; there is nobody to answer."""
+
+
+@dataclass(slots=True)
+class Headers:
+    """What ingest wants to know of a request's headers. `token` is that of Basic authentication, empty where it is there but broken."""
+
+    token: str | None
+    encoding: str
+    retries: bytes
+
+    @classmethod
+    def of(cls, raw: Iterable[tuple[bytes, bytes]]) -> "Headers":
+        found = dict(raw)
+        authorization = found.get(b"authorization")
+        return cls(
+            None if authorization is None else _basic_token(authorization),
+            found.get(b"content-encoding", b"").decode("latin-1").strip().lower(),
+            found.get(b"x-retry-count", b"").strip(),
+        )
+
+
+@lru_cache(4096)
+def _basic_token(value: bytes) -> str | None:
+    scheme, _, encoded = value.partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        return b64decode(encoded).partition(b":")[0].decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+class Room:
+    """How many bytes of bodies may be held at once, by all requests together."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def take(self, size: int) -> None:
+        """Raises Busy where there is no room."""
+        if size > self._left:
+            raise Busy
+        self._left -= size
+
+    def give_back(self, size: int) -> None:
+        self._left += size
+
+
+class Body:
+    """One request's body, held in the room until it is let go."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._held = 0
+
+    async def read(self, receive: Receive, encoding: str) -> bytes:
+        """The body, inflated where it is gzip.
+
+        Raises InvalidMessage where it is too large or badly packed, Outage where it does not arrive in time, Busy, Gone.
+        """
+        message = await receive()
+        if message.get("more_body") is False:
+            body = self._hold(message["body"])
+        else:
+            body = await self._rest(message, receive)
+        if len(body) > LARGEST_BODY:
+            raise InvalidMessage("too_large", f"a body of more than {LARGEST_BODY} bytes")
+        if encoding in _PLAIN:
+            return body
+        if encoding != "gzip":
+            raise InvalidMessage("bad_encoding", f"content-encoding {encoding[:40]!r}; send gzip or none")
+        return self._hold(_inflate(body))
+
+    def let_go(self) -> None:
+        self._room.give_back(self._held)
+        self._held = 0
+
+    def _hold(self, data: bytes) -> bytes:
+        self._room.take(len(data))
+        self._held += len(data)
+        return data
+
+    async def _rest(self, message: Message, receive: Receive) -> bytes:
+        chunks = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    if message["type"] == "http.disconnect":
+                        raise Gone
+                    chunks += self._hold(message.get("body", b""))
+                    if len(chunks) > LARGEST_BODY or not message.get("more_body", False):
+                        return bytes(chunks)
+                    message = await receive()
+        except TimeoutError:
+            raise Outage(f"the body did not arrive within {BODY_SECONDS:.0f} seconds") from None
+
+
+def _inflate(packed: bytes) -> bytes:
+    """One gzip member and nothing behind it."""
+    member = zlib.decompressobj(wbits=31)
+    try:
+        inflated = member.decompress(packed, LARGEST_INFLATED + 1)
+    except zlib.error as error:
+        raise InvalidMessage("bad_encoding", f"the body is not gzip: {error}") from error
+    if len(inflated) > LARGEST_INFLATED:
+        raise InvalidMessage("too_large", f"a body of more than {LARGEST_INFLATED} bytes when inflated")
+    if not member.eof or member.unused_data:
+        raise InvalidMessage("bad_encoding", "the body is not one whole gzip member")
+    return inflated

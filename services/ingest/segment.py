@@ -1,0 +1,283 @@
+"""What a client sent, judged event by event: the pure core of ingest.
+
+body ──read──► Envelope: its items as they came ──sift──► parcels for the log, and rejections with their reasons
+
+It looks at every event without taking it apart; making our Event of it is left to whoever reads the parcel (`shared.parcel`).
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from shared import loose
+from shared.errors import InvalidMessage
+from shared.parcel import TYPES, Parcel, Scalar, moment_of, text_of
+from shared.wire import OURS, Rejected, encode
+
+LARGEST_EVENT = 32 * 1024
+"""Bytes of one event as compact JSON."""
+LARGEST_PARCEL = 512 * 1024
+"""Bytes of the events in one parcel, so that any log takes it: Kafka's own limit is 1 MiB."""
+MOST_EVENTS = 2500
+
+Id = Annotated[str, Meta(max_length=255)] | int | float | bool | None
+_EMPTY = (None, "")
+
+
+class _Object(Struct, gc=False):
+    """A JSON object whose content is not looked at."""
+
+
+class Glance(Struct, rename="camel", gc=False):
+    """What has to be right about an event, whatever else it holds; and what a call that is one event says beside it."""
+
+    type: Scalar = None
+    message_id: Id = None
+    user_id: Id = None
+    anonymous_id: Id = None
+    previous_id: Id = None
+    group_id: Id = None
+    event: Scalar = None
+    name: Scalar = None
+    category: Scalar = None
+    timestamp: Any = None
+    original_timestamp: Any = None
+    properties: _Object | None = None
+    traits: _Object | None = None
+    context: _Object | None = None
+    sent_at: Any = None
+    write_key: Any = None
+
+
+class _Batch(Struct, rename="camel", gc=False):
+    batch: list[Glance]
+    sent_at: Any = None
+    write_key: Any = None
+    context: Any = None
+
+
+class _Texts(Struct, gc=False):
+    batch: list[Raw]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why an event is set aside: a short stable code, and a text for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class Envelope:
+    """A request that could be read: its events, as text and as seen at a glance, and what it says once for all of them."""
+
+    texts: Sequence[bytes]
+    glances: Sequence[Glance | Rejection]
+    sent_at: Any
+    write_key: Any
+    context: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Call:
+    """Who sent a request, when we got it, and what its path says about its events."""
+
+    type: str  # empty for a batch: each event says its own
+    source: str
+    trusted: bool
+    historical: bool
+    received_at: datetime
+
+
+@dataclass(slots=True)
+class Sifted:
+    """What becomes of a request. `undated` counts the events whose timestamp could not be read: they happened on arrival."""
+
+    parcels: Sequence[tuple[str, bytes]]
+    accepted: int
+    rejected: Sequence[tuple[int, Rejected]]
+    undated: int
+
+
+_decode_glance = msgspec.json.Decoder(Glance).decode
+_decode_batch = msgspec.json.Decoder(_Batch).decode
+_decode_texts = msgspec.json.Decoder(_Texts).decode
+
+
+def read(body: bytes, *, is_batch: bool) -> Envelope:
+    """The events of a body. Raises InvalidMessage where the body as a whole is none of ours."""
+    envelope = _strictly(body, is_batch=is_batch) or _loosely(body, is_batch=is_batch)
+    if len(envelope.texts) > MOST_EVENTS:
+        raise InvalidMessage("too_many_events", f"a batch of {len(envelope.texts)} events; send at most {MOST_EVENTS} at once")
+    if envelope.context and len(encode(envelope.context)) > LARGEST_EVENT:
+        raise InvalidMessage("too_large", f"the batch's context is larger than {LARGEST_EVENT} bytes")
+    return envelope
+
+
+def sift(envelope: Envelope, call: Call) -> Sifted:
+    """Parts the events that can be taken from those that cannot: one bad event spoils no other."""
+    accepted: list[bytes] = []
+    seen: list[Glance] = []
+    rejected: list[tuple[int, Rejected]] = []
+    for index, (text, glance) in enumerate(zip(envelope.texts, envelope.glances, strict=True)):
+        refusal = _refuse(text, glance, call.type)
+        if refusal is None:
+            accepted.append(text)
+            seen.append(glance)  # type: ignore[arg-type]  # a rejection is always refused
+        else:
+            rejected.append((index, _rejected(refusal, text, call)))
+    if call.trusted:
+        accepted = [_without_key(text) for text in accepted]
+    parcels = [_parcel(part, seen, envelope, call) for part in _parts(accepted)]
+    return Sifted(parcels, len(accepted), rejected, _count_undated(seen))
+
+
+def read_again(rejected: Rejected) -> Sequence[tuple[str, bytes]] | Rejection:
+    """A rejected event under today's rules: its parcel, or why not."""
+    call = Call(rejected.type, rejected.source, rejected.trusted, rejected.historical, rejected.received_at)
+    try:
+        sifted = sift(read(rejected.payload.encode(), is_batch=False), call)
+    except InvalidMessage:
+        return Rejection(rejected.code, rejected.message)
+    return sifted.parcels or Rejection(sifted.rejected[0][1].code, sifted.rejected[0][1].message)
+
+
+def _strictly(body: bytes, *, is_batch: bool) -> Envelope | None:
+    """The body by msgspec, which takes only what is right; None where it must be read loosely."""
+    if b"\\" in body and b"\\u0000" in body:
+        return None
+    try:
+        if not body.isascii():
+            body.decode()
+        if is_batch:
+            batch = _decode_batch(body)
+            texts = [*map(bytes, _decode_texts(body).batch)]
+            return Envelope(texts, batch.batch, batch.sent_at, batch.write_key, _object(batch.context))
+        single = _decode_glance(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return Envelope([body], [single], single.sent_at, single.write_key, {})
+
+
+def _loosely(body: bytes, *, is_batch: bool) -> Envelope:
+    found = loose.parse(body)
+    if not isinstance(found, dict):
+        raise InvalidMessage("not_an_object", "the body must be a JSON object")
+    listed = found.get("batch") if is_batch else [found]
+    if not isinstance(listed, list):
+        raise InvalidMessage("no_batch", "a batch needs `batch`, a list of events")
+    context = _object(found.get("context")) if is_batch else {}
+    return Envelope([*map(encode, listed)], [*map(_glance, listed)], found.get("sentAt"), found.get("writeKey"), context)
+
+
+def _glance(found: Any) -> Glance | Rejection:
+    try:
+        return msgspec.convert(found, Glance)
+    except msgspec.ValidationError as error:
+        return Rejection("invalid", str(error))
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _refuse(text: bytes, glance: Glance | Rejection, said: str) -> Rejection | None:
+    """Why an event cannot be taken; None where it can."""
+    if len(text) > LARGEST_EVENT and len(encode(loose.parse(text))) > LARGEST_EVENT:
+        return Rejection("too_large", f"an event of more than {LARGEST_EVENT} bytes")
+    if isinstance(glance, Rejection):
+        return glance
+    kind = said or glance.type
+    if kind not in TYPES:
+        return Rejection("unknown_type", f"an event's `type` is one of {', '.join(sorted(TYPES))}; not {str(kind)[:40]!r}")
+    if glance.user_id in _EMPTY and glance.anonymous_id in _EMPTY:
+        return Rejection("no_identity", "an event needs `userId` or `anonymousId`")
+    if kind == "track":
+        return _refuse_name(text_of(glance.event) or "")
+    if kind == "alias" and glance.previous_id in _EMPTY:
+        return Rejection("no_previous_id", "an alias call needs `previousId`")
+    if kind == "group" and glance.group_id in _EMPTY:
+        return Rejection("no_group_id", "a group call needs `groupId`")
+    return None
+
+
+def _refuse_name(name: str) -> Rejection | None:
+    if not name or name.isspace():
+        return Rejection("no_event", "a track call needs `event`, the name of what happened")
+    if name in OURS:
+        return Rejection("reserved_name", f"{name!r} is a name that only Dripline itself uses")
+    return None
+
+
+def _parts(items: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    if items and sum(map(len, items)) <= LARGEST_PARCEL:
+        yield items
+        return
+    part: list[bytes] = []
+    size = 0
+    for item in items:
+        if part and size + len(item) > LARGEST_PARCEL:
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += len(item)
+    if part:
+        yield part
+
+
+def _parcel(items: Sequence[bytes], seen: Sequence[Glance], envelope: Envelope, call: Call) -> tuple[str, bytes]:
+    """A parcel and its key, that of the request's first event."""
+    nameless = any(glance.message_id in _EMPTY for glance in seen)
+    parcel = Parcel(
+        id=uuid.uuid4().hex if nameless else "",
+        type=call.type,
+        source=call.source,
+        trusted=call.trusted,
+        historical=call.historical,
+        received_at=call.received_at,
+        sent_at=envelope.sent_at,
+        context=envelope.context,
+        items=Raw(b"[%b]" % b",".join(items)),
+    )
+    return text_of(seen[0].anonymous_id) or text_of(seen[0].user_id) or "", encode(parcel)
+
+
+def _count_undated(seen: Sequence[Glance]) -> int:
+    said = [glance.timestamp if glance.original_timestamp is None else glance.original_timestamp for glance in seen]
+    try:
+        for moment in said:
+            datetime.fromisoformat(moment)
+    except (TypeError, ValueError):
+        return sum(moment is not None and moment_of(moment) is None for moment in said)
+    return 0
+
+
+def _without_key(item: bytes) -> bytes:
+    """The event without the key it was sent with: secret keys are written down nowhere."""
+    if b"writeKey" not in item:
+        return item
+    found = loose.parse(item)
+    return encode({name: value for name, value in found.items() if name != "writeKey"}) if isinstance(found, dict) else item
+
+
+def _rejected(refusal: Rejection, text: bytes, call: Call) -> Rejected:
+    """Its id is that of the text: the same event refused twice is one dead letter. What is too large keeps only its beginning."""
+    payload = _without_key(text).decode()
+    return Rejected(
+        id=blake2b(f"{call.source}\0{payload}".encode(), digest_size=16).hexdigest(),
+        code=refusal.code,
+        message=refusal.message,
+        payload=payload[:LARGEST_EVENT],
+        source=call.source,
+        received_at=call.received_at,
+        type=call.type,
+        trusted=call.trusted,
+        historical=call.historical,
+    )

@@ -1,0 +1,110 @@
+"""Ingest built on a recording log, posted to without a socket; what it put on the log is read back as events."""
+
+import base64
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from services.ingest.api import TrackingApi
+from shared.clock import FakeClock
+from shared.errors import Outage
+from shared.keys import Key
+from shared.log import Record
+from shared.parcel import unpack
+from shared.service import Ports
+from shared.wire import DEAD_LETTERS, EVENTS, Event, Rejected, decode_event, decode_rejected
+from tests.fakes import RecordingLog
+
+NOON = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
+WRITE_KEY = Key("pk_11111111", "write", None, "shop")
+SECRET_KEY = Key("sk_22222222", "secret", "admin", "server")
+
+
+@dataclass
+class Keys:
+    """Two known keys; `away` is a key store that cannot be read."""
+
+    away: bool = False
+
+    def find(self, token: str) -> Key | None:
+        known = {"pk_test": WRITE_KEY, "sk_test": SECRET_KEY}.get(token)
+        if known is None and self.away:
+            raise Outage("the keys cannot be read")
+        return known
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Ingest:
+    """The API over fakes. `post` speaks ASGI, so a test decides how the body arrives."""
+
+    memory: int = 128 << 20
+    log: RecordingLog = field(default_factory=RecordingLog)
+    keys: Keys = field(default_factory=Keys)
+    clock: FakeClock = field(default_factory=lambda: FakeClock(NOON))
+
+    def __post_init__(self) -> None:
+        ports = Ports(self.log, None, self.clock, self.keys, None, None)  # type: ignore[arg-type]  # the tracking paths use only these
+        self.api = TrackingApi(ports, _nobody, self.memory)
+
+    async def post(self, path: str, body: Any, *, key: str | None = "pk_test", headers: dict[str, str] | None = None) -> Answer:
+        """Posts JSON, or bytes as they are; a tuple of bytes arrives piece by piece."""
+        data = body if isinstance(body, bytes | tuple) else json.dumps(body).encode()
+        given = dict(headers or {})
+        if key is not None:
+            given.setdefault("authorization", basic(key))
+        return await call(self.api, path, data if isinstance(data, tuple) else [data], given)
+
+    @property
+    def events(self) -> list[Event]:
+        records = (Record(key, value, NOON) for key, value in self.log.topics.get(EVENTS, []))
+        return [decode_event(record.value) for packed in records for record in unpack(packed)]
+
+    @property
+    def rejected(self) -> list[Rejected]:
+        return [decode_rejected(value) for _, value in self.log.topics.get(DEAD_LETTERS, [])]
+
+
+async def call(app: Any, path: str, chunks: Iterable[bytes], headers: dict[str, str], method: str = "POST") -> Answer:
+    pieces = list(chunks)
+    arriving = [{"type": "http.request", "body": piece, "more_body": index < len(pieces) - 1} for index, piece in enumerate(pieces)]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return arriving.pop(0) if arriving else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    await app({"type": "http", "method": method, "path": path, "headers": raw, "query_string": b""}, receive, send)
+    if not sent:
+        return Answer(0, {}, b"")
+    told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return Answer(sent[0]["status"], told, b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+def basic(key: str) -> str:
+    return "Basic " + base64.b64encode(f"{key}:".encode()).decode()
+
+
+def a_track(**overrides: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {"type": "track", "event": "Ebook Downloaded", "userId": "u1", "messageId": "m1"}
+    return fields | overrides
+
+
+async def _nobody(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
