@@ -241,7 +241,7 @@ def _outcome(memory: Memory) -> dict[str, object]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(HAPPENINGS.map(_told_apart), st.randoms(use_true_random=False), st.integers(1, 5))
 def test_any_order_any_repetition_and_any_batches_lead_to_the_same(events: list[Event], chance: Random, size: int):
     straight, mixed = Memory(), Memory()
@@ -257,7 +257,7 @@ def test_any_order_any_repetition_and_any_batches_lead_to_the_same(events: list[
     assert all(found == list(range(1, len(found) + 1)) for found in sequences.values())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(HAPPENINGS.map(_told_apart))
 def test_folding_the_record_anew_gives_the_lead_as_it_is(events: list[Event]):
     memory = Memory()

@@ -1,0 +1,6 @@
+"""How Hypothesis works here: as long as it takes, for the machine may be busy."""
+
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
