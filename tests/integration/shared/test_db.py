@@ -101,10 +101,13 @@ async def test_upsert_sets_what_is_given_and_moments_read_back_exactly(database:
 
 
 async def test_a_rolled_back_transaction_leaves_nothing(database: Database):
-    with pytest.raises(ZeroDivisionError):
+    async def half_done() -> None:
         async with database.transaction() as connection:
             await connection.execute(TABLE.insert(), {"name": "gone"})
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await half_done()
     async with database.reading() as connection:
         assert (await connection.execute(select(TABLE.c.name))).all() == []
 

@@ -1,0 +1,371 @@
+"""The embedded log's own promises: what a crash, a full disk, damage and age do to its files."""
+
+import asyncio
+import itertools
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from shared.clock import FakeClock
+from shared.embedded_log import EmbeddedLog
+from shared.errors import ConfigurationError, Outage
+from shared.log import Subscription
+
+START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
+ROOT = Path(__file__).parents[3]
+Open = Callable[..., EmbeddedLog]
+
+
+class Stored:
+    """One position, moved by hand."""
+
+    def __init__(self, offset: int | None = None) -> None:
+        self.offset = offset
+
+    async def position(self, group: str, topic: str, partition: int) -> int | None:
+        return self.offset
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(START)
+
+
+@pytest.fixture
+async def opened(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Open]:
+    logs: list[EmbeddedLog] = []
+
+    def open_log(**settings: int) -> EmbeddedLog:
+        logs.append(EmbeddedLog(tmp_path / "log", clock, **settings))
+        return logs[-1]
+
+    yield open_log
+    for log in logs:
+        await log.close()
+
+
+def segments(tmp_path: Path, topic: str = "events", partition: int = 0) -> list[Path]:
+    return sorted((tmp_path / "log" / topic / str(partition)).glob("*.log"))
+
+
+async def append(log: EmbeddedLog, *values: bytes) -> None:
+    for value in values:
+        await log.append("events", [("k", value)])
+
+
+async def read(subscription: Subscription, count: int) -> list[bytes]:
+    values: list[bytes] = []
+    while len(values) < count:
+        values += [record.value for record in (await asyncio.wait_for(subscription.next(7), 20)).records]
+    return values
+
+
+async def all_of(log: EmbeddedLog, count: int) -> list[bytes]:
+    return await read(log.subscribe("test", "events", Stored()), count)
+
+
+# A crash.
+
+
+async def test_a_torn_last_frame_is_cut_off_wherever_it_was_torn(tmp_path: Path, opened: Open) -> None:
+    log = opened()
+    await append(log, b"first", b"second")
+    await log.close()
+    (segment,) = segments(tmp_path)
+    whole = segment.read_bytes()
+    kept = whole.rindex(b"DLF1")
+    for size in range(kept, len(whole)):
+        segment.write_bytes(whole[:size])
+        log = opened()
+        await append(log, b"after")
+        assert await all_of(log, 2) == [b"first", b"after"]
+        await log.close()
+
+
+@pytest.mark.parametrize("torn", [b"\0" * 500, b"DLF1", b"DLF1" + b"\xff" * 100, b"\0" * 40 + b"DLF1" + b"x" * 40])
+async def test_garbage_behind_the_last_frame_is_cut_off(tmp_path: Path, opened: Open, torn: bytes) -> None:
+    log = opened()
+    await append(log, b"first")
+    await log.close()
+    (segment,) = segments(tmp_path)
+    size = segment.stat().st_size
+    segment.write_bytes(segment.read_bytes() + torn)
+    assert await all_of(opened(), 1) == [b"first"]
+    assert segment.stat().st_size == size
+
+
+async def test_a_process_killed_while_appending_loses_nothing_it_acknowledged(tmp_path: Path, opened: Open) -> None:
+    program = """
+import asyncio, sys
+from pathlib import Path
+from shared.clock import SystemClock
+from shared.embedded_log import EmbeddedLog
+
+async def post(log, start):
+    for number in range(start, 10**9, 8):
+        await log.append("events", [("k", b"%d" % number)])
+        print(number, flush=True)
+
+async def main():
+    log = EmbeddedLog(Path(sys.argv[1]), SystemClock(), segment_bytes=20_000)
+    await asyncio.gather(*(post(log, start) for start in range(8)))
+
+asyncio.run(main())
+"""
+    acknowledged: set[int] = set()
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "log")], stdout=subprocess.PIPE, cwd=ROOT)
+        assert process.stdout is not None
+        acknowledged.update(int(line) for line in itertools.islice(process.stdout, 400))
+        process.send_signal(signal.SIGKILL)
+        acknowledged.update(int(line) for line in process.stdout.read().split(b"\n")[:-1] if line)
+        process.wait()
+        process.stdout.close()
+    log = opened()
+    subscription = log.subscribe("test", "events", Stored())
+    found: set[int] = set()
+    while subscription.backlog_since() is not None:
+        found.update(int(record.value) for record in (await subscription.next(500)).records)
+    assert acknowledged <= found
+
+
+async def test_a_topic_half_made_when_the_process_died_is_made_anew(tmp_path: Path, opened: Open) -> None:
+    (tmp_path / "log" / "events.new" / "0").mkdir(parents=True)
+    log = opened(partitions=2)
+    await append(log, b"a")
+    assert await all_of(log, 1) == [b"a"]
+    assert sorted(path.name for path in (tmp_path / "log").iterdir()) == ["events"]
+    assert sorted(path.name for path in (tmp_path / "log" / "events").iterdir()) == ["0", "1"]
+
+
+async def test_a_topic_keeps_the_partitions_it_was_made_with(opened: Open) -> None:
+    log = opened(partitions=3)
+    await log.append("events", [(f"k{number}", b"before") for number in range(30)])
+    await log.close()
+    log = opened(partitions=8)
+    await log.append("events", [(f"k{number}", b"after") for number in range(30)])
+    subscription = log.subscribe("test", "events", Stored())
+    homes: dict[str, set[int]] = {}
+    for _ in range(3):
+        batch = await subscription.next(1000)
+        for record in batch.records:
+            homes.setdefault(record.key, set()).add(batch.partition)
+    assert len(homes) == 30
+    assert all(len(home) == 1 for home in homes.values())
+
+
+# Damage.
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0xFF
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("at", [0, 5, 20, 30, 34])
+async def test_damage_before_the_last_frame_is_told_with_file_place_and_remedy(tmp_path: Path, opened: Open, at: int) -> None:
+    log = opened()
+    await append(log, b"first", b"second", b"third")
+    await log.close()
+    (segment,) = segments(tmp_path)
+    second = segment.read_bytes().index(b"DLF1", 1)
+    flip(segment, second + at)
+    with pytest.raises(ConfigurationError, match=rf"{segment}: .* byte {second}\. Restore"):
+        opened()
+
+
+async def test_damage_in_a_sealed_segment_is_told_when_its_place_is_reached(tmp_path: Path, opened: Open) -> None:
+    log = opened(segment_bytes=100)
+    await append(log, *(b"%d" % number for number in range(20)))
+    damaged = segments(tmp_path)[2]
+    flip(damaged, 40)
+    base = int(damaged.stem)
+    subscription = log.subscribe("test", "events", Stored())
+    batch = await subscription.next(500)
+    assert [record.value for record in batch.records] == [b"%d" % number for number in range(base)]
+    with pytest.raises(ConfigurationError, match=str(damaged)):
+        await subscription.next(500)
+
+
+@pytest.mark.parametrize("offset", [-1, 4, 10**9])
+async def test_a_position_outside_the_log_is_refused(opened: Open, offset: int) -> None:
+    log = opened()
+    await append(log, b"a", b"b", b"c")
+    with pytest.raises(ConfigurationError, match="restore both from one backup"):
+        await log.subscribe("test", "events", Stored(offset)).next(1)
+
+
+# Segments.
+
+
+async def test_reading_goes_on_from_any_offset_over_all_segments(tmp_path: Path, opened: Open) -> None:
+    log = opened(segment_bytes=150)
+    written: list[bytes] = []
+    for size in (1, 3, 1, 7, 2, 1, 1, 5, 4, 9, 1, 2):
+        values = [b"%d" % (len(written) + number) for number in range(size)]
+        await log.append("events", [("k", value) for value in values])
+        written += values
+    assert len(segments(tmp_path)) > 3
+    stored = Stored()
+    subscription = log.subscribe("test", "events", stored)
+    for offset in [*range(len(written)), *reversed(range(len(written)))]:
+        stored.offset = offset
+        await subscription.rewind(0)
+        assert await read(subscription, len(written) - offset) == written[offset:]
+
+
+async def test_a_place_read_long_ago_is_found_again(opened: Open) -> None:
+    log = opened()
+    await asyncio.gather(*(append(log, *(b"%d" % number for number in range(start, 3000, 50))) for start in range(50)))
+    stored = Stored()
+    subscription = log.subscribe("test", "events", stored)
+    values = await read(subscription, 3000)
+    for offset in (0, 1, 1500, 2999):
+        stored.offset = offset
+        await subscription.rewind(0)
+        assert (await subscription.next(1)).records[0].value == values[offset]
+
+
+async def test_a_reader_follows_the_writer_from_segment_to_segment(opened: Open) -> None:
+    log = opened(segment_bytes=100)
+    subscription = log.subscribe("test", "events", Stored())
+    for number in range(30):
+        await append(log, b"%d" % number)
+        assert await read(subscription, 1) == [b"%d" % number]
+        assert subscription.backlog_since() is None
+
+
+# Age.
+
+
+async def test_old_segments_are_dropped_whole(tmp_path: Path, opened: Open, clock: FakeClock) -> None:
+    log = opened(segment_bytes=100)
+    for number in range(10):
+        await append(log, b"%d" % number)
+        clock.advance(timedelta(days=1))
+    before = len(segments(tmp_path))
+    dropped = await log.drop_older_than(START + timedelta(days=4, hours=1))
+    assert 0 < dropped == before - len(segments(tmp_path))
+    first = int(segments(tmp_path)[0].stem)
+    assert 0 < first <= 4
+    assert await all_of(log, 10 - first) == [b"%d" % number for number in range(first, 10)]
+    await log.close()
+    assert await all_of(opened(segment_bytes=100), 10 - first) == [b"%d" % number for number in range(first, 10)]
+
+
+async def test_what_a_group_has_still_to_handle_stays_however_old(tmp_path: Path, opened: Open, clock: FakeClock) -> None:
+    log = opened(segment_bytes=100)
+    await append(log, *(b"%d" % number for number in range(20)))
+    clock.advance(timedelta(days=400))
+    await append(log, b"new")
+    stored = Stored()
+    log.subscribe("slow", "events", stored)
+    log.subscribe("fast", "events", Stored(21))
+    assert await log.drop_older_than(clock.now()) == 0
+    stored.offset = 9
+    assert await log.drop_older_than(clock.now()) > 0
+    assert int(segments(tmp_path)[0].stem) <= 9 < int(segments(tmp_path)[1].stem)
+
+
+async def test_the_active_segment_is_never_dropped(tmp_path: Path, opened: Open, clock: FakeClock) -> None:
+    log = opened()
+    await append(log, b"a")
+    clock.advance(timedelta(days=400))
+    assert await log.drop_older_than(clock.now()) == 0
+    assert await all_of(log, 1) == [b"a"]
+
+
+# A disk that does not take it.
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """What a full disk looks like: the write stops short and then fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_full_disk_is_an_outage_that_leaves_nothing_behind(tmp_path: Path, opened: Open) -> None:
+    log = opened()
+    await append(log, b"first")
+    (segment,) = segments(tmp_path)
+    size = segment.stat().st_size
+    with no_file_larger_than(size + 10):
+        for _ in range(3):
+            with pytest.raises(Outage, match=str(segment)):
+                await append(log, os.urandom(100))
+        assert segment.stat().st_size == size
+        assert await all_of(log, 1) == [b"first"]
+    await append(log, b"second")
+    assert await all_of(log, 2) == [b"first", b"second"]
+    await log.close()
+    assert await all_of(opened(), 2) == [b"first", b"second"]
+
+
+async def test_a_topic_that_cannot_be_made_is_an_outage(tmp_path: Path, opened: Open) -> None:
+    log = opened()
+    (tmp_path / "log" / "events").write_text("in the way")
+    with pytest.raises(Outage):
+        await append(log, b"a")
+    (tmp_path / "log" / "events").unlink()
+    await append(log, b"a")
+
+
+async def test_a_segment_that_cannot_be_begun_is_an_outage(tmp_path: Path, opened: Open) -> None:
+    log = opened(segment_bytes=10)
+    await append(log, b"first")
+    obstacle = tmp_path / "log" / "events" / "0" / f"{1:020}.log"
+    obstacle.mkdir()
+    with pytest.raises(Outage):
+        await append(log, b"second")
+    obstacle.rmdir()
+    await append(log, b"second")
+    assert await all_of(log, 2) == [b"first", b"second"]
+
+
+async def test_a_folder_that_cannot_be_opened_says_so(tmp_path: Path, clock: FakeClock) -> None:
+    (tmp_path / "log").write_text("in the way")
+    with pytest.raises(ConfigurationError, match="cannot be opened"):
+        EmbeddedLog(tmp_path / "log", clock)
+
+
+# Loops and threads.
+
+
+async def test_two_threads_append_while_a_third_reads(opened: Open) -> None:
+    log = opened()
+
+    def post(start: int) -> None:
+        asyncio.run(append(log, *(b"%d" % number for number in range(start, 600, 2))))
+
+    threads = [threading.Thread(target=post, args=(start,)) for start in (0, 1)]
+    for thread in threads:
+        thread.start()
+    values = await all_of(log, 600)
+    for thread in threads:
+        thread.join()
+    assert sorted(map(int, values)) == list(range(600))
+    assert [int(value) for value in values if int(value) % 2] == list(range(1, 600, 2))
+
+
+async def test_an_append_whose_caller_gave_up_does_no_harm(opened: Open) -> None:
+    log = opened()
+    given_up = asyncio.ensure_future(log.append("events", [("k", b"a")]))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await append(log, b"b")
+    assert (await all_of(log, 2))[-1] == b"b"

@@ -1,0 +1,123 @@
+"""The face every service shares: health, and errors in one shape."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import APIRouter
+from structlog.testing import capture_logs
+
+from shared.clock import FakeClock
+from shared.db import Database
+from shared.errors import Outage
+from shared.http import Problem, allow, service_app
+from shared.keys import Key, KeyRing
+from shared.playbooks import Playbooks
+from shared.service import Ports
+from shared.signing import Signer
+from tests.fakes import RecordingLog
+
+
+class Server:
+    """A server that a service needs."""
+
+    away = False
+
+    async def check(self) -> None:
+        if self.away:
+            raise Outage("the relay is away")
+
+
+def some_routes() -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/problem")
+    async def problem() -> None:
+        raise Problem(409, "settled", "it is settled already")
+
+    @router.get("/outage")
+    async def outage() -> None:
+        raise Outage("the database is away")
+
+    @router.get("/bug/{lead_id}")
+    async def bug(lead_id: str) -> None:
+        raise ZeroDivisionError
+
+    @router.get("/number")
+    async def number(n: int) -> int:
+        return n
+
+    @router.get("/sales", dependencies=[allow("sales")])
+    async def sales() -> str:
+        return "hot"
+
+    return router
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+async def client(tmp_path: Path, server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    clock = FakeClock(datetime(2027, 3, 1, tzinfo=UTC))
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.db")
+    fixed = [(f"sk_{role}", Key(role, "secret", role, role)) for role in ("admin", "sales", "viewer")]
+    keys = KeyRing(database, clock, [*fixed, ("pk_shop", Key("pk", "write", None, "shop"))])
+    ports = Ports(RecordingLog(), database, clock, keys, Playbooks(database, clock), Signer(b"s"))
+    app = service_app("test", ports, [some_routes()], [server.check])
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/problem", 409, "settled"),
+        ("/outage", 503, "unavailable"),
+        ("/number?n=x", 400, "invalid"),
+        ("/nowhere", 404, "not_found"),
+        ("/bug/l1", 500, "bug"),
+    ],
+)
+async def test_every_error_has_one_shape(client: httpx.AsyncClient, path: str, status: int, code: str):
+    with capture_logs():
+        answer = await client.get(path)
+    assert answer.status_code == status
+    assert answer.json()["code"] == code
+    assert answer.json().keys() == {"code", "message"}
+
+
+async def test_a_bug_is_logged_by_its_route_and_tells_the_caller_nothing(client: httpx.AsyncClient):
+    with capture_logs() as logs:
+        answer = await client.get("/bug/ana@example.com")
+    assert "ZeroDivision" not in answer.text
+    assert [(entry["event"], entry["route"], entry["why"]) for entry in logs] == [("http.failed", "/bug/{lead_id}", "ZeroDivisionError()")]
+
+
+async def test_an_outage_says_when_to_come_again(client: httpx.AsyncClient):
+    assert int((await client.get("/outage")).headers["Retry-After"]) > 0
+
+
+async def test_ready_means_that_its_servers_answer(client: httpx.AsyncClient, server: Server):
+    assert (await client.get("/readyz")).json() == {"status": "ready"}
+    server.away = True
+    assert (await client.get("/readyz")).status_code == 503
+    assert (await client.get("/healthz")).json() == {"status": "ok"}
+
+
+async def test_metrics_are_told(client: httpx.AsyncClient):
+    assert "dripline_events_accepted_total" in (await client.get("/metrics")).text
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [("Bearer sk_sales", 200), ("bearer  sk_admin", 200), ("Bearer sk_viewer", 403), ("Bearer pk_shop", 401), ("Basic sk_sales", 401)],
+)
+async def test_a_secret_key_of_the_role_is_let_in(client: httpx.AsyncClient, authorization: str, status: int):
+    assert (await client.get("/sales", headers={"Authorization": authorization})).status_code == status
