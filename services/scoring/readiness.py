@@ -18,8 +18,8 @@ from shared.wire import Event, Lead, Reason
 
 LOWEST, HIGHEST = 1, 10
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-ONE = 1 << 40
-"""The weight of an event at the beginning of a half-life; parts this fine vanish when points are rounded."""
+ONE = 1 << 34
+"""The weight of an event at the beginning of a half-life: so fine that it vanishes in rounding, so small that 64 bits hold 10^8 events."""
 HALF_LIVES_KEPT = 64
 """What is older than the newest by more half-lives weighs less than any rounding, and is dropped."""
 MICRO = 1_000_000
@@ -233,7 +233,7 @@ def _sum(rule: Rule, record: Evidence, now: datetime) -> _Line:
 def _weight(weights: Mapping[int, int], half_life: timedelta, now: datetime) -> float:
     """How many fresh events the faded ones amount to."""
     number, rest = divmod(now - EPOCH, half_life)
-    return sum(weight * 2.0 ** (at - number) for at, weight in weights.items()) / ONE * 2 ** -(rest / half_life)
+    return sum([weight * 2.0 ** min(at - number, 0) for at, weight in weights.items()]) / ONE * 2 ** -(rest / half_life)
 
 
 def _value(points: int) -> int:
@@ -279,12 +279,12 @@ def _until_lost(lines: Sequence[_Line], amount: float) -> list[timedelta]:
 
     The better of two bounds: as if all faded as fast as the fastest, and as if none slowed down.
     """
-    size = sum(abs(line.points) for line in lines)
+    size, amount = sum([abs(line.points) for line in lines]), max(amount, 0.0)
     if size <= amount:
         return []
     fastest = min(line.half_life for line in lines if line.half_life is not None)
-    pause = fastest * log2(size / (size - max(amount, 0.0)))
+    pause = fastest * log2(size / (size - amount))
     if len(lines) == 1:
         return [pause]
     speed = sum(abs(line.points) / line.half_life.total_seconds() for line in lines if line.half_life is not None) * log(2)
-    return [max(pause, timedelta(seconds=max(amount, 0.0) / speed))]
+    return [max(pause, timedelta(seconds=amount / speed))]
