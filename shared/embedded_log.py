@@ -27,6 +27,7 @@ _SEGMENT_BYTES = 64 << 20
 _COMMIT_BYTES = 4 << 20
 _READ_BYTES = 4 << 20
 _LARGEST_RECORD = 8 << 20
+_LARGEST_APPEND = 64 << 20
 _UNFINISHED = ".new"
 
 _Loop = asyncio.AbstractEventLoop
@@ -307,6 +308,8 @@ def _checked_size(records: _Records) -> int:
         if not key.isascii():
             _check_key(key)
         size += len(value)
+    if size > _LARGEST_APPEND:
+        raise InvalidMessage("too_large", f"{size} bytes in one append; the log takes at most {_LARGEST_APPEND}")
     return size
 
 

@@ -28,6 +28,7 @@ from shared.log import Record
 _MAGIC = b"DLF1"
 _FIELDS = struct.Struct("<4sIQIq")
 _HEADER_SIZE = _FIELDS.size + 4
+_LARGEST_BODY = 256 << 20  # far beyond what the log writes: a header that says more is damaged
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _encode = msgspec.msgpack.Encoder().encode
@@ -39,10 +40,14 @@ _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 class _Frame:
     offset: int
     count: int
-    at: datetime
+    micros: int
     body_size: int
     crc: int
     fields: bytes
+
+    @property
+    def at(self) -> datetime:
+        return _EPOCH + self.micros * _MICROSECOND
 
     @property
     def size(self) -> int:
@@ -63,8 +68,10 @@ def _header(data: bytes) -> _Frame | None:
     if len(data) < _HEADER_SIZE or not data.startswith(_MAGIC):
         return None
     fields = data[: _FIELDS.size]
-    _, size, offset, count, at = _FIELDS.unpack(fields)
-    return _Frame(offset, count, _EPOCH + at * _MICROSECOND, size, int.from_bytes(data[_FIELDS.size : _HEADER_SIZE], "little"), fields)
+    _, size, offset, count, micros = _FIELDS.unpack(fields)
+    if size > _LARGEST_BODY:
+        return None
+    return _Frame(offset, count, micros, size, int.from_bytes(data[_FIELDS.size : _HEADER_SIZE], "little"), fields)
 
 
 def _body(fd: int, frame: _Frame, position: int) -> bytes | None:
@@ -267,7 +274,8 @@ class Cursor:
         if crc32(body, crc32(frame.fields)) != frame.crc:
             raise damaged(self._partition.path(self._base), self._position)
         self._marks.append((self._ahead, self._base, self._position))
-        self._rest.extend(Record(key, value, frame.at) for key, value in _decode(lz4.block.decompress(body)))
+        at = frame.at
+        self._rest.extend(Record(key, value, at) for key, value in _decode(lz4.block.decompress(body)))
         self._pass(frame)
 
     def _pass(self, frame: _Frame) -> None:

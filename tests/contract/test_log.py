@@ -13,6 +13,7 @@ from shared.clock import SystemClock
 from shared.embedded_log import EmbeddedLog
 from shared.errors import InvalidMessage, Outage
 from shared.log import Batch, Log, Record, Subscription
+from shared.wire import decode_event
 
 PARTITIONS = 3
 Open = Callable[[], Awaitable[Log]]
@@ -254,3 +255,22 @@ async def test_a_record_no_log_can_hold_is_refused_alone(log: Log, positions: St
         await log.append("events", [("\ud83d", b"a")])
     await log.append("events", [("one", b"b")])
     assert [record.value for record in await records_of(log.subscribe("scoring", "events", positions), 1)] == [b"b"]
+
+
+async def test_a_parcel_comes_out_as_its_events_at_one_offset(log: Log, positions: StoredInMemory) -> None:
+    def parcel(*names: str) -> bytes:
+        items = ",".join(f'{{"event":"{name}","userId":"u"}}' for name in names)
+        said = '"id":"p","type":"track","source":"pk_1","trusted":false,"historical":false,"received_at":"2027-03-01T12:00:00Z"'
+        return f'{{"parcel":1,{said},"items":[{items}]}}'.encode()
+
+    await log.append("events", [("u", parcel("A", "B", "C")), ("u", b"plain"), ("u", parcel("D"))])
+    subscription = log.subscribe("scoring", "events", positions)
+    first = await subscription.next(2)  # no batch ends within a parcel
+    assert [decode_event(record.value).name for record in first.records] == ["A", "B", "C"]
+    assert len(set(first.offsets)) == 1
+    assert first.next_offset > first.offsets[0]
+    positions.move("scoring", first)
+    await subscription.rewind(first.partition)
+    rest = await records_of(subscription, 2)
+    assert rest[0].value == b"plain"
+    assert decode_event(rest[1].value).name == "D"

@@ -103,6 +103,16 @@ async def test_garbage_behind_the_last_frame_is_cut_off(tmp_path: Path, opened: 
     assert segment.stat().st_size == size
 
 
+def run_and_kill(program: str, folder: Path) -> set[int]:
+    """Lets a program print what is acknowledged, kills it in the midst, and answers with all it printed."""
+    with subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        printed = list(itertools.islice(process.stdout, 400))
+        process.send_signal(signal.SIGKILL)
+        printed += [line for line in process.stdout if line.endswith(b"\n")]
+    return {int(line) for line in printed}
+
+
 async def test_a_process_killed_while_appending_loses_nothing_it_acknowledged(tmp_path: Path, opened: Open) -> None:
     program = """
 import asyncio, sys
@@ -121,15 +131,7 @@ async def main():
 
 asyncio.run(main())
 """
-    acknowledged: set[int] = set()
-    for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "log")], stdout=subprocess.PIPE, cwd=ROOT)
-        assert process.stdout is not None
-        acknowledged.update(int(line) for line in itertools.islice(process.stdout, 400))
-        process.send_signal(signal.SIGKILL)
-        acknowledged.update(int(line) for line in process.stdout.read().split(b"\n")[:-1] if line)
-        process.wait()
-        process.stdout.close()
+    acknowledged = {number for _ in range(3) for number in await asyncio.to_thread(run_and_kill, program, tmp_path / "log")}
     log = opened()
     subscription = log.subscribe("test", "events", Stored())
     found: set[int] = set()
