@@ -91,11 +91,12 @@ def throughput() -> Iterator[Figure]:
 def _until_rows(state: Path, events: int) -> float:
     """Waits until scoring has recorded every event and journeys and mailer have caught up; answers when."""
     while True:
-        time.sleep(0.05)
+        time.sleep(0.25)
         with sqlite3.connect(state) as database:
             position = dict(database.execute("SELECT consumer_group || '/' || topic, next_offset FROM shared_position"))
+            recorded = database.execute("SELECT count(*) FROM scoring_event").fetchone()[0]
             activities = database.execute("SELECT coalesce(sum(sequence), 0) FROM scoring_lead").fetchone()[0]
-        if position.get("scoring/events", 0) >= events and position.get("journeys/activities", 0) >= activities:
+        if recorded >= events and position.get("journeys/activities", 0) >= activities:
             with sqlite3.connect(state) as database:
                 sends = database.execute("SELECT count(*) FROM journeys_enrollment").fetchone()[0]
                 rows = database.execute("SELECT count(*) FROM mailer_delivery").fetchone()[0]
