@@ -23,7 +23,8 @@ class Row:
 
     def __str__(self) -> str:
         verdict = "" if self.target is None else f"  target {self.target:.2f} {'met' if self.ratio >= self.target else 'MISSED'}"
-        return f"{self.name:<46}{self.ours:>12,.0f}{self.floor:>12,.0f} {self.unit:<10}{self.ratio:>6.2f} ({self.low:.2f}-{self.high:.2f}){verdict}"
+        spread = f"{self.ratio:>6.2f} ({self.low:.2f}-{self.high:.2f})"
+        return f"{self.name:<46}{self.ours:>12,.0f}{self.floor:>12,.0f} {self.unit:<10}{spread}{verdict}"
 
 
 def paired(

@@ -1,6 +1,7 @@
 """A load generator in a process of its own: raw HTTP/1.1 over kept connections, as fast as the server answers.
 
-`python -m bench.posting URL PATH CONNECTIONS SECONDS BATCH KEY` prints one JSON line: requests, seconds, bad answers, latencies in ms.
+`python -m bench.posting URL PATH CONNECTIONS SECONDS BATCH LEADS TAG KEY RATE` prints one JSON line: requests, seconds, bad answers,
+latencies in ms. RATE is in requests a second, 0 for as many as are answered.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import base64
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -83,10 +85,7 @@ class Connection(asyncio.Protocol):
             return
         self._run.answered(head.startswith(b"HTTP/1.1 200"), time.perf_counter() - self._posted_at)
         self._answer = b""
-        if time.perf_counter() < self._run.until:
-            self._post()
-        else:
-            self._transport.close()
+        self._run.at_next_turn(self._post, self._transport.close)
 
     def connection_lost(self, _: Exception | None) -> None:
         self._run.closed()
@@ -100,12 +99,16 @@ class Connection(asyncio.Protocol):
 class Run:
     """One run over some connections."""
 
-    def __init__(self, url: str, path: str, connections: int, seconds: float, bodies: Bodies, key: str) -> None:
+    def __init__(self, url: str, path: str, connections: int, seconds: float, bodies: Bodies, key: str, rate: float) -> None:
         self.bodies = bodies
+        self._rate = rate
+        self._turns = 0
+        self._started = time.perf_counter()
         self.until = time.perf_counter() + seconds
         credentials = base64.b64encode(f"{key}:".encode()).decode()
         self.head = (
-            f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nAuthorization: Basic {credentials}\r\nContent-Length: "
+            f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+            f"Authorization: Basic {credentials}\r\nContent-Length: "
         ).encode()
         self._url = urlsplit(url)
         self._connections = connections
@@ -114,6 +117,17 @@ class Run:
         self._good = 0
         self._bad = 0
         self._latencies: list[float] = []
+
+    def at_next_turn(self, post: Callable[[], None], end: Callable[[], None]) -> None:
+        """Let a connection post again: at once, or when the rate allows."""
+        if time.perf_counter() >= self.until:
+            end()
+        elif not self._rate:
+            post()
+        else:
+            self._turns += 1
+            wait = self._started + self._turns / self._rate - time.perf_counter()
+            asyncio.get_running_loop().call_later(max(0.0, wait), post)
 
     def answered(self, good: bool, seconds: float) -> None:
         self._good += good
@@ -143,8 +157,8 @@ class Run:
 
 
 def main() -> None:
-    url, path, connections, seconds, batch, leads, tag, key = sys.argv[1:9]
-    run = Run(url, path, int(connections), float(seconds), Bodies(int(batch), int(leads), tag), key)
+    url, path, connections, seconds, batch, leads, tag, key, rate = sys.argv[1:10]
+    run = Run(url, path, int(connections), float(seconds), Bodies(int(batch), int(leads), tag), key, float(rate))
     print(json.dumps(uvloop.run(run.go())))
 
 

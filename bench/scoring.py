@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from services.scoring.main import build
-from services.scoring.settings import ScoringSettings
 from sqlmodel import SQLModel
 
 from bench.pairs import Row, paired
 from bench.whole_way import PLAYBOOK
+from services.scoring.main import build
+from services.scoring.settings import ScoringSettings
 from shared import wire
 from shared.clock import SystemClock
 from shared.db import Database

@@ -43,11 +43,33 @@ def serving(
 
 
 def post(
-    url: str, path: str, connections: int, seconds: float, *, batch: int, key: str, leads: int = 5000, core: int | None = LOAD_CORE
+    url: str,
+    path: str,
+    connections: int,
+    seconds: float,
+    *,
+    batch: int,
+    key: str,
+    leads: int = 5000,
+    core: int | None = LOAD_CORE,
+    rate: float = 0,
 ) -> dict[str, Any]:
     """One run of the load generator; raises if an answer was not 200."""
     tag = f"{time.monotonic_ns():x}"
-    command = [sys.executable, "-m", "bench.posting", url, path, str(connections), str(seconds), str(batch), str(leads), tag, key]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.posting",
+        url,
+        path,
+        str(connections),
+        str(seconds),
+        str(batch),
+        str(leads),
+        tag,
+        key,
+        str(rate),
+    ]
     done = subprocess.run(command, preexec_fn=pinned(core), check=True, capture_output=True, timeout=seconds * 4 + 30)
     result: dict[str, Any] = json.loads(done.stdout)
     if result["bad"]:

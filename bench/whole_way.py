@@ -21,7 +21,9 @@ from bench.servers import free_port, post, serving
 
 KEY = "sk_bench-0123456789abcdef"
 PLAYBOOK = Path(__file__).parent / "playbook"
-LOAD_SECONDS = 15.0
+LOAD_SECONDS = 20.0
+OFFERED = 5_000
+"""Events a second posted by 100: what is measured is how many of them a second come out at the other end."""
 MAILS = 200
 IDLE_SECONDS = 60.0
 
@@ -72,10 +74,10 @@ def running(folder: Path, sink: Sink | None = None) -> Iterator[tuple[str, int]]
 
 
 def throughput() -> Iterator[Figure]:
-    """Events posted by 100 at full speed, until every walk that they began has its delivery row."""
+    """Events posted by 100 at a steady rate, until every walk that they began has its delivery row."""
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as (url, pid):
         started = time.perf_counter()
-        result = post(url, "/v1/batch", 8, LOAD_SECONDS, batch=100, key=KEY, leads=19_997, core=None)
+        result = post(url, "/v1/batch", 8, LOAD_SECONDS, batch=100, key=KEY, leads=19_997, core=None, rate=OFFERED / 100)
         events = result["requests"] * 100
         seconds = _until_rows(Path(folder) / "state.db", events) - started
         yield Figure(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import signal
 import socket
 import sys
@@ -46,8 +47,16 @@ def run(playbook: Path | None, data: Path | None, host: str, port: int, speed: f
         house = build_house(folder, settings, url, password, speed, demo=demo)
         watch = Watch(source, house.ports.playbooks, house.environ, book)
         greeting = _greeting(house, settings, password if is_new else None)
+        _relax_collector()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(house, listening, book, watch, greeting))
+
+
+def _relax_collector() -> None:
+    """What was built stays for good and need not be looked at again; a batch makes much at once, and hardly ever in circles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _refuse_mistakes(book: Playbook, environ: Mapping[str, str]) -> None:

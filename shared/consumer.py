@@ -20,7 +20,7 @@ from shared.work import Outbox, Work
 Handler = Callable[[Work, Sequence[Record]], Awaitable[None]]
 """Applies a whole batch inside the given work. It may be called again with the same records."""
 
-BATCH = 500
+BATCH = 1000
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between tries while something is away; the last one repeats."""
 

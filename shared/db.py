@@ -27,7 +27,8 @@ PRAGMAS = (
     "foreign_keys=ON",
     "wal_autocheckpoint=4000",
     "temp_store=MEMORY",
-    "cache_size=-32000",
+    "cache_size=-64000",
+    "mmap_size=268435456",
 )
 """SQLite's set-up: every commit is on the disk before it is acknowledged, and a checkpoint stays short."""
 

@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, Integer, LargeBinary
+from sqlalchemy import BigInteger, Index, Integer
 from sqlmodel import Field, SQLModel
 
+from shared.blob import Blob
 from shared.instant import Instant
 
 SERIAL = BigInteger().with_variant(Integer(), "sqlite")
@@ -29,7 +30,7 @@ class OutboxBlob(SQLModel, table=True):
     id: int = Field(default=None, primary_key=True, sa_type=SERIAL)
     service: str
     topic: str
-    records: bytes = Field(sa_type=LargeBinary)
+    records: bytes = Field(sa_type=Blob)
     created_at: datetime = Field(sa_type=Instant)
 
 
@@ -44,7 +45,7 @@ class DeadLetterRow(SQLModel, table=True):
     key: str
     code: str
     message: str
-    payload: bytes = Field(sa_type=LargeBinary)
+    payload: bytes = Field(sa_type=Blob)
     at: datetime = Field(sa_type=Instant)
     replayed_at: datetime | None = Field(default=None, sa_type=Instant)
 
@@ -68,5 +69,5 @@ class PlaybookRow(SQLModel, table=True):
     __tablename__ = "shared_playbook"
     __table_args__ = (Index("ix_shared_playbook_newest", "published_at"),)
     version: str = Field(primary_key=True)
-    files: bytes = Field(sa_type=LargeBinary)
+    files: bytes = Field(sa_type=Blob)
     published_at: datetime = Field(sa_type=Instant)

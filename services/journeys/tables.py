@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, LargeBinary, Table, text
+from sqlalchemy import BigInteger, Index, Table, text
 from sqlmodel import Field, SQLModel
 
+from shared.blob import Blob
 from shared.instant import Instant
 
 WAITING = text("wake_at IS NOT NULL")
@@ -16,7 +17,7 @@ class LeadRow(SQLModel, table=True):
     __tablename__ = "journeys_lead"
     lead_id: str = Field(primary_key=True)
     email: str | None = Field(default=None, index=True)
-    lead: bytes | None = Field(default=None, sa_type=LargeBinary)
+    lead: bytes | None = Field(default=None, sa_type=Blob)
     sequence: int = Field(sa_type=BigInteger)
     gaps: str = ""
     merged_into: str | None = None
@@ -40,7 +41,7 @@ class EnrollmentRow(SQLModel, table=True):
     holdout: bool
     step: str | None = None
     transition: int
-    state: bytes = Field(sa_type=LargeBinary)
+    state: bytes = Field(sa_type=Blob)
     entry_at: datetime = Field(sa_type=Instant)
     entered_at: datetime = Field(sa_type=Instant)
     wake_at: datetime | None = Field(default=None, sa_type=Instant)
@@ -74,7 +75,7 @@ class RecentRow(SQLModel, table=True):
     event_id: str = Field(primary_key=True)
     lead_id: str
     sequence: int = Field(sa_type=BigInteger)
-    event: bytes = Field(sa_type=LargeBinary)
+    event: bytes = Field(sa_type=Blob)
     at: datetime = Field(sa_type=Instant)
 
 

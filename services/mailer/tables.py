@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import Index, LargeBinary, Table, text
+from sqlalchemy import Index, Table, text
 from sqlmodel import Field, SQLModel
 
+from shared.blob import Blob
 from shared.instant import Instant
 
 
@@ -58,9 +59,9 @@ class DeliveryRow(SQLModel, table=True):
     clicks: int = 0
     address: str | None = None
     message_id: str | None = None
-    targets: bytes = Field(default=b"[]", sa_type=LargeBinary)  # where the links of the sent mail lead, by index
-    message: bytes = Field(sa_type=LargeBinary)  # the wire.Send, as it came
-    body: bytes | None = Field(default=None, sa_type=LargeBinary)  # of a webhook: the same bytes on every attempt
+    targets: bytes = Field(default=b"[]", sa_type=Blob)  # where the links of the sent mail lead, by index
+    message: bytes = Field(sa_type=Blob)  # the wire.Send, as it came
+    body: bytes | None = Field(default=None, sa_type=Blob)  # of a webhook: the same bytes on every attempt
 
 
 class ReceivedRow(SQLModel, table=True):
@@ -88,7 +89,7 @@ class LeadRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     sequence: int
     address: str | None = None
-    lead: bytes = Field(sa_type=LargeBinary)
+    lead: bytes = Field(sa_type=Blob)
     merged_into: str | None = None
 
 

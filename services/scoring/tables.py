@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, LargeBinary, text
+from sqlalchemy import BigInteger, Index, text
 from sqlmodel import Field, SQLModel
 
+from shared.blob import Blob
 from shared.instant import Instant
 
 FADING = text("next_change_at IS NOT NULL")
@@ -29,7 +30,7 @@ class LeadRow(SQLModel, table=True):
     sequence: int = Field(sa_type=BigInteger)
     next_change_at: datetime | None = Field(default=None, sa_type=Instant)
     merged_into: str | None = None
-    state: bytes = Field(sa_type=LargeBinary)
+    state: bytes = Field(sa_type=Blob)
 
 
 class IdentityRow(SQLModel, table=True):
@@ -50,4 +51,4 @@ class EventRow(SQLModel, table=True):
     lead_id: str
     sequence: int = Field(sa_type=BigInteger)
     at: datetime = Field(sa_type=Instant)
-    event: bytes = Field(sa_type=LargeBinary)
+    event: bytes = Field(sa_type=Blob)
