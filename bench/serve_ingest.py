@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from services.ingest.main import build
 
+from services.ingest.main import build
 from services.ingest.settings import IngestSettings
 from shared.clock import SystemClock
 from shared.db import Database

@@ -13,7 +13,15 @@ NOON = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 
 
 def an_event(name: str = "Ebook Downloaded", **overrides: Any) -> Event:
-    fields: dict[str, Any] = {"id": "e1", "type": "track", "name": name, "at": NOON, "received_at": NOON, "source": "pk_test", "user_id": "u1"}
+    fields: dict[str, Any] = {
+        "id": "e1",
+        "type": "track",
+        "name": name,
+        "at": NOON,
+        "received_at": NOON,
+        "source": "pk_test",
+        "user_id": "u1",
+    }
     return Event(**(fields | overrides))
 
 
@@ -22,7 +30,9 @@ def a_lead(**overrides: Any) -> Lead:
     return Lead(**(fields | overrides))
 
 
-def an_activity(name: str = "Ebook Downloaded", *, sequence: int = 1, lead: Lead | None = None, event: Event | None = None, **overrides: Any) -> Activity:
+def an_activity(
+    name: str = "Ebook Downloaded", *, sequence: int = 1, lead: Lead | None = None, event: Event | None = None, **overrides: Any
+) -> Activity:
     return Activity(sequence=sequence, event=event or an_event(name), lead=lead or a_lead(), **overrides)
 
 

@@ -36,10 +36,10 @@ class Load:
 
     async def run(self, lanes: int = 8) -> None:
         limits = httpx.Limits(max_connections=lanes)
-        async with httpx.AsyncClient(base_url=self._url, auth=self._auth, trust_env=False, timeout=5, limits=limits) as client:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(lanes):
-                    group.create_task(self._lane(client))
+        client = httpx.AsyncClient(base_url=self._url, auth=self._auth, trust_env=False, timeout=5, limits=limits)
+        async with client, asyncio.TaskGroup() as group:
+            for _ in range(lanes):
+                group.create_task(self._lane(client))
 
     async def _lane(self, client: httpx.AsyncClient) -> None:
         while not self._stopped.is_set():

@@ -39,7 +39,7 @@ class MailSink:
     def url(self) -> str:
         return f"smtp://127.0.0.1:{self._controller.port}"
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         message = message_from_bytes(envelope.content or b"")
         self.accepted[str(message["Message-ID"])] += 1
         self.recipients[envelope.rcpt_tos[0]] += 1

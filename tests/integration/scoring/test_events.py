@@ -192,7 +192,7 @@ async def test_the_service_reads_the_log_and_a_position_set_back_changes_nothing
         service = build(ScoringSettings(), ports, {})
         running = [asyncio.ensure_future(loop()) for loop in service.loops]
         async with asyncio.timeout(20):
-            while await positions.position("scoring", wire.EVENTS, 0) != 50:  # noqa: ASYNC110 - the database tells nobody
+            while await positions.position("scoring", wire.EVENTS, 0) != 50:
                 await asyncio.sleep(0.01)
         for task in running:
             task.cancel()

@@ -50,7 +50,7 @@ async def handled(ports: Ports, handle, upto: int) -> None:
     positions = StoredPositions(ports.database)
 
     async def watch() -> None:
-        while await positions.position("scoring", "events", 0) != upto:  # noqa: ASYNC110 - the database tells nobody
+        while await positions.position("scoring", "events", 0) != upto:
             await asyncio.sleep(0.01)
         reached.set()
 
