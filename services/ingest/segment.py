@@ -268,7 +268,7 @@ def _without_key(item: bytes) -> bytes:
 
 
 def _rejected(refusal: Rejection, text: bytes, call: Call) -> Rejected:
-    """Its id is that of the text: the same event refused twice is one dead letter. What is too large keeps only its beginning."""
+    """Its id is that of the source and the text. What is too large keeps only its beginning."""
     payload = _without_key(text).decode()
     return Rejected(
         id=blake2b(f"{call.source}\0{payload}".encode(), digest_size=16).hexdigest(),
