@@ -48,6 +48,7 @@ from shared.playbooks import Playbooks
 from shared.service import Loop, Ports, Service
 from shared.signing import Signer
 from shared.telemetry import log as logger
+from shared.telemetry import set_up_logging
 
 LOG_KEEPS = timedelta(days=7)
 
@@ -171,10 +172,12 @@ async def opened(data: Path) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
 
     Raises ConfigurationError where the folder is in use.
     """
+    settings = read_settings(RunSettings)
+    set_up_logging(settings.log_format)
     folder = DataFolder(data)
     with folder.locked():
         unused = secrets.token_urlsafe()  # nobody signs in here
-        house = build_house(folder, read_settings(RunSettings), "http://dripline", unused)
+        house = build_house(folder, settings, "http://dripline", unused)
         try:
             await house.ports.keys.reload()
             transport = httpx.ASGITransport(app=house.app)

@@ -28,6 +28,11 @@ class Key:
     role: Role | None
     name: str
 
+    @property
+    def is_trusted(self) -> bool:
+        """Whether what its holder says of a lead is believed, consent too: a server's key, not a web page's nor one that only reads."""
+        return self.kind == "secret" and self.role in ("admin", "marketer")
+
 
 class KeyRing:
     """Every live key in memory, so that a request costs one look-up; reloaded every few seconds.

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -18,6 +20,18 @@ DELIVERIES = Counter("dripline_deliveries_total", "Deliveries by how they ended.
 WAKE_LATENESS = Histogram("dripline_wake_lateness_seconds", "How late enrollments were woken.")
 
 
+class Stderr:
+    """Where log lines go. One that cannot be written is lost, on a full disk say; whoever had something to say goes on."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+
 def set_up_logging(log_format: str = "text", level: int = logging.INFO) -> None:
     """Lines for people on a terminal, or one JSON object a line (`json`); both on stderr."""
     renderer = structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
@@ -30,7 +44,7 @@ def set_up_logging(log_format: str = "text", level: int = logging.INFO) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Stderr())),
         cache_logger_on_first_use=False,
     )
 

@@ -51,7 +51,7 @@ class SalesInbox:
         return Room("Sales inbox", PATH, Path(__file__).parent / "html", self._routes)
 
     def _routes(self, pages: Pages) -> APIRouter:
-        router = APIRouter()
+        router = APIRouter(include_in_schema=False)
 
         @router.post(PATH, status_code=204)
         async def receive(request: Request) -> None:

@@ -96,10 +96,13 @@ class Together:
         return replayed
 
     async def openapi(self, ours: Mapping[str, Any]) -> dict[str, Any]:
-        """One description of all services; where two describe a path, ours stands in front."""
+        """One description of all services; where two describe one method of a path, ours stands in front."""
         documents = [*await self.ask_all({}, "/openapi.json"), ours]
         schemas = {name: schema for one in documents for name, schema in one.get("components", {}).get("schemas", {}).items()}
-        paths = {path: described for one in documents for path, described in one["paths"].items()}
+        paths: dict[str, dict[str, Any]] = {}
+        for one in documents:
+            for path, methods in one["paths"].items():
+                paths[path] = paths.get(path, {}) | methods
         return {**ours, "info": {**ours["info"], "title": "Dripline"}, "paths": paths, "components": {"schemas": schemas}}
 
     async def audit(self, caller: Caller) -> dict[str, Any]:

@@ -107,7 +107,7 @@ class TrackingApi:
         """Judges the events. What it takes them apart into is let go before the log is waited for: it would fill the caches."""
         envelope = read(body, is_batch=route.is_batch)
         key = self._same_key(key, envelope.write_key)
-        return sift(envelope, Call(route.type, key.id, key.kind == "secret", route.historical, self._ports.clock.now()))
+        return sift(envelope, Call(route.type, key.id, key.is_trusted, route.historical, self._ports.clock.now()))
 
     def _same_key(self, key: Key | None, write_key: Any) -> Key:
         """The key of the request, named in its header, its body, or alike in both."""

@@ -33,7 +33,7 @@ def audit_routes(ports: Ports, catalogue: Catalogue) -> APIRouter:
             overdue = await _overdue(connection, now, store.not_of(in_force.held(), in_force.unreadable()))
             return {"service": "journeys", "checks": [*await _reached(connection), forgotten, overdue]}
 
-    @router.get("/api/audit/published")
+    @router.get("/api/audit/published", include_in_schema=False)
     async def published(before: AwareDatetime) -> dict[str, Any]:
         """The messages whose step was reached before a moment, by journey and step: the mailer counts by the same moments."""
         columns = (VISITS.c.journey, VISITS.c.step, VISITS.c.kind)

@@ -101,7 +101,7 @@ async def load_past(connection: AsyncConnection, dossiers: Collection[Dossier]) 
 
 async def find_lead(connection: AsyncConnection, email: str) -> str | None:
     """The lead with this address; of several, the one seen last."""
-    found = select(LEADS.c.lead_id, LEADS.c.lead).where(LEADS.c.email == email, LEADS.c.merged_into.is_(None))
+    found = select(LEADS.c.lead_id, LEADS.c.lead).where(LEADS.c.email == email.lower(), LEADS.c.merged_into.is_(None))
     leads = [(wire.decode_lead(lead).last_seen_at, lead_id) for lead_id, lead in await connection.execute(found) if lead]
     return max(leads)[1] if leads else None
 
@@ -156,9 +156,10 @@ def _dossier(lead_id: str, lead: bytes | None, sequence: int, gaps: str, merged_
 
 def _lead_row(dossier: Dossier) -> dict[str, Any]:
     known = dossier.known
+    address = _decode_address(known.json).email if known else None
     return {
         "lead_id": dossier.lead_id,
-        "email": _decode_address(known.json).email if known else None,
+        "email": address.lower() if address else None,
         "lead": known.json if known else None,
         "sequence": dossier.handled.highest,
         "gaps": json.dumps(dossier.handled.gaps) if dossier.handled.gaps else "",

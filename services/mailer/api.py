@@ -169,7 +169,7 @@ def audit_routes(ports: Ports) -> APIRouter:
         checks += [{"name": f"no delivery is {what}", "ok": count == 0, "found": count} for what, count in oddities.items()]
         return {"checks": checks}
 
-    @router.get("/received", dependencies=[allow("marketer", "viewer")])
+    @router.get("/received", include_in_schema=False, dependencies=[allow("marketer", "viewer")])
     async def received(before: AwareDatetime) -> dict[str, Any]:
         async with ports.database.reading() as connection:
             return {"before": before, "items": await queries.count_received(connection, before.astimezone(UTC))}
