@@ -14,7 +14,10 @@ from shared.http import Problem
 
 PATH = "/demo/sales"
 KEEP = 200
-"""How many hot leads the page shows; older ones are dropped from its file at the next start."""
+"""How many hot leads are kept; the oldest make room."""
+
+LARGEST = 1 << 20
+"""Bytes of one webhook."""
 
 
 class SalesInbox:
@@ -26,12 +29,14 @@ class SalesInbox:
         self._now = now
         self._hot: dict[str, dict[str, Any]] = {}
         if file.exists():
-            for line in file.read_bytes().splitlines()[-KEEP:]:
-                found = msgspec.json.decode(line)
-                self._hot[found["id"]] = found
+            for line in file.read_bytes().splitlines():
+                self._remember(line)
+            draft = file.with_suffix(".new")
+            draft.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in self._hot.values()))
+            draft.replace(file)
 
     def take(self, headers: dict[str, str], body: bytes) -> None:
-        """Keep one webhook. Raises Problem where its signature does not verify."""
+        """Keep one webhook. Raises Problem where its signature does not verify, OSError where the disk does not take it."""
         try:
             content = self._verifier.verify(body, headers)
         except (WebhookVerificationError, ValueError) as error:
@@ -39,9 +44,19 @@ class SalesInbox:
         webhook_id = headers["webhook-id"]
         if webhook_id in self._hot:
             return
-        self._hot[webhook_id] = {"id": webhook_id, "at": self._now().isoformat(), "content": content}
+        line = msgspec.json.encode({"id": webhook_id, "at": self._now().isoformat(), "content": content})
         with self._file.open("ab") as file:
-            file.write(msgspec.json.encode(self._hot[webhook_id]) + b"\n")
+            file.write(line + b"\n")
+        self._remember(line)
+
+    def _remember(self, line: bytes) -> None:
+        try:
+            found = msgspec.json.decode(line)
+        except msgspec.DecodeError:  # torn when a process was killed; its sender comes again
+            return
+        self._hot[found["id"]] = found
+        if len(self._hot) > KEEP:
+            del self._hot[next(iter(self._hot))]
 
     def newest(self) -> list[dict[str, Any]]:
         return list(reversed(self._hot.values()))
@@ -55,6 +70,8 @@ class SalesInbox:
 
         @router.post(PATH, status_code=204)
         async def receive(request: Request) -> None:
+            if int(request.headers.get("content-length", LARGEST + 1)) > LARGEST:
+                raise Problem(413, "too_large", f"a webhook of more than {LARGEST} bytes, or of unknown size")
             self.take(dict(request.headers), await request.body())
 
         @router.get(PATH)
