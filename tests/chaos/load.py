@@ -1,12 +1,17 @@
 """Load with a ledger of its own: what was answered with 200 must be there once; what was not may be there, once."""
 
 import asyncio
+import json
 import random
+import sys
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.clients.prepare import TARGET, is_ready
 
 STEPS = ("Ebook Downloaded", "Webinar Attended", "Link Clicked")
 
@@ -18,6 +23,9 @@ class Ledger:
     accepted: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
     by_user: dict[str, list[str]] = field(default_factory=dict)
+
+    def __or__(self, other: "Ledger") -> "Ledger":
+        return Ledger(self.accepted | other.accepted, self.sent | other.sent, self.by_user | other.by_user)
 
 
 class Load:
@@ -89,3 +97,38 @@ class Load:
             if event["messageId"] not in self.ledger.accepted and "event" in event:
                 self.ledger.by_user.setdefault(event["userId"], []).append(event["event"])
             self.ledger.accepted.add(event["messageId"])
+
+
+class ClientLoad:
+    """Segment's own Python client posting all the while, in its own environment; its retries carry it over the kills."""
+
+    NAME = "python-2.4.0"
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url
+        self._key = key
+        self.ledger = Ledger()
+        self._process: asyncio.subprocess.Process | None = None
+
+    @classmethod
+    def is_ready(cls) -> bool:
+        return is_ready(cls.NAME)
+
+    async def start(self) -> None:
+        folder = TARGET / self.NAME / ("Scripts" if sys.platform == "win32" else "bin")
+        script = Path(__file__).parent / "segment_load.py"
+        pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+        self._process = await asyncio.create_subprocess_exec(folder / "python", script, self._url, self._key, **pipes)  # type: ignore[arg-type]
+
+    async def stop(self) -> None:
+        """Let the client hand over what it still holds, and read what it says it gave."""
+        assert self._process is not None
+        said, _ = await asyncio.wait_for(self._process.communicate(b""), 120)
+        told = json.loads(said)
+        self.ledger.sent = set(told["given"])
+        self.ledger.accepted = set(told["given"]) - set(told["failed"])
+        self.ledger.by_user = {user: list(names) for user, names in told["users"].items()} if not told["failed"] else {}
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()

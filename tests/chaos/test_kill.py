@@ -11,14 +11,16 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import msgspec
 import pytest
 
 from shared.wire import OURSELVES, decode_event
-from tests.chaos.load import Load
+from tests.chaos.load import ClientLoad, Ledger, Load
 from tests.chaos.sinks import MailSink, SalesSink, free_port
 
 KILLS = int(os.environ.get("DRIPLINE_KILLS", "5"))
@@ -101,14 +103,19 @@ def sales():
 
 
 @pytest.mark.timeout(120 + KILLS * 12)
-async def test_killed_at_random_points_under_load_it_keeps_every_promise(tmp_path: Path, mail: MailSink, sales: SalesSink):
+async def test_killed_at_random_points_under_load_it_keeps_every_promise(
+    tmp_path: Path, mail: MailSink, sales: SalesSink, require_service: Callable[[str, str], NoReturn]
+):
+    if not ClientLoad.is_ready():
+        require_service("Segment's Python client", "python tests/clients/prepare.py makes its environment")
     print(f"seed {SEED}, {KILLS} kills")  # noqa: T201 - a failing seed replays
     rng = random.Random(SEED)
     process = Process(tmp_path / "data", mail, sales)
     await process.start()
-    load = Load(process.url, SECRET_KEY, SEED)
+    load, client = Load(process.url, SECRET_KEY, SEED), ClientLoad(process.url, SECRET_KEY)
     try:
         posting = asyncio.create_task(load.run())
+        await client.start()
         for _ in range(KILLS):
             await asyncio.sleep(rng.uniform(0.1, 1.5))
             process.kill()
@@ -116,13 +123,25 @@ async def test_killed_at_random_points_under_load_it_keeps_every_promise(tmp_pat
         await asyncio.sleep(1.0)
         load.stop()
         await posting
+        await client.stop()
         await drained(process)
         await check_audit(process)
     finally:
+        client.kill()
         process.stop()
-    check_events(tmp_path / "data" / "state.db", load)
-    check_mails(tmp_path / "data" / "state.db", mail, load)
-    check_webhooks(tmp_path / "data" / "state.db", sales, load)
+    ledger = load.ledger | client.ledger
+    state = tmp_path / "data" / "state.db"
+    check_events(state, ledger)
+    check_mails(state, mail, ledger)
+    check_webhooks(state, sales, ledger)
+    doubtful = count(state, "SELECT count(*) FROM mailer_delivery WHERE status = 'in_doubt'")
+    print(f"{len(ledger.accepted)} events, {sum(mail.accepted.values())} mails, {doubtful} in doubt, {len(sales.received)} hand-offs")  # noqa: T201
+
+
+def count(state: Path, question: str) -> int:
+    with sqlite3.connect(state) as database:
+        answer: int = database.execute(question).fetchone()[0]
+        return answer
 
 
 async def drained(process: Process) -> None:
@@ -146,20 +165,20 @@ async def check_audit(process: Process) -> None:
     assert broken == []
 
 
-def check_events(state: Path, load: Load) -> None:
+def check_events(state: Path, ledger: Ledger) -> None:
     """Promise 1: what was answered with 200 is recorded once, and moved its lead to where the same events always lead."""
     with sqlite3.connect(state) as database:
         events = [decode_event(row[0]) for row in database.execute("SELECT event FROM scoring_event")]
         readiness = dict(database.execute("SELECT user_id, readiness FROM scoring_lead WHERE merged_into IS NULL"))
     recorded = Counter(event.message_id for event in events if event.source != OURSELVES)
-    assert load.ledger.accepted - set(recorded) == set()
-    assert set(recorded) <= load.ledger.sent
+    assert ledger.accepted - set(recorded) == set()
+    assert set(recorded) <= ledger.sent
     assert max(recorded.values()) == 1
-    for user, names in load.ledger.by_user.items():
+    for user, names in ledger.by_user.items():
         assert readiness[user] >= max(EXPECTED[name] for name in names)
 
 
-def check_mails(state: Path, mail: MailSink, load: Load) -> None:
+def check_mails(state: Path, mail: MailSink, ledger: Ledger) -> None:
     """Promises 3 and 4: a sent mail was accepted once, one in doubt at most once, and nobody has two of one kind."""
     with sqlite3.connect(state) as database:
         deliveries = database.execute("SELECT message_id, status, lead_id, template FROM mailer_delivery WHERE kind = 'email'").fetchall()
@@ -168,15 +187,15 @@ def check_mails(state: Path, mail: MailSink, load: Load) -> None:
         assert mail.accepted[message_id] == 1 if status == "sent" else mail.accepted[message_id] <= 1, (message_id, status)
     assert set(mail.accepted) <= {message_id for message_id, *_ in deliveries}
     assert max(Counter((lead, template) for _, _, lead, template in deliveries).values()) == 1
-    readers = {user for user, names in load.ledger.by_user.items() if "Ebook Downloaded" in names}
+    readers = {user for user, names in ledger.by_user.items() if "Ebook Downloaded" in names}
     assert len(deliveries) >= 2 * len(readers)
 
 
-def check_webhooks(state: Path, sales: SalesSink, load: Load) -> None:
+def check_webhooks(state: Path, sales: SalesSink, ledger: Ledger) -> None:
     """A hot lead reaches sales at least once, under one id, with one body."""
     for bodies in sales.received.values():
         assert len(set(bodies)) == 1
     handed = Counter(msgspec.json.decode(bodies[0])["data"]["lead"]["user_id"] for bodies in sales.received.values())
-    hot = {user for user, names in load.ledger.by_user.items() if "Link Clicked" in names}
+    hot = {user for user, names in ledger.by_user.items() if "Link Clicked" in names}
     assert hot <= set(handed)
     assert max(handed.values(), default=1) == 1
