@@ -1,4 +1,4 @@
-"""What ingest refused becomes a dead letter that people find, and a replay lets it go the way of every event if it may."""
+"""Ingest as it is built: its other pages, and what it refused, which people find as dead letters and may replay."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -110,3 +110,30 @@ async def test_an_event_refused_by_older_rules_goes_its_way_when_replayed(ports:
         assert await letters_of(client) == []
     event = decode_event(batch.records[0].value)
     assert (event.name, event.user_id, event.received_at, event.source) == ("E", "u", NOON, "pk_1")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/track"), ("POST", "/v1/unknown"), ("PUT", "/v1/batch"), ("OPTIONS", "/v1/t")])
+async def test_what_is_not_a_tracking_call_is_answered_in_json_and_never_redirected(ports: Ports, method: str, path: str) -> None:
+    async with client_of(build(IngestSettings(), ports)) as client:
+        answer = await client.request(method, path)
+    assert answer.status_code in (404, 405)
+    assert answer.json()["code"] in ("not_found", "method_not_allowed")
+
+
+async def test_health_and_metrics_are_there(ports: Ports) -> None:
+    async with client_of(build(IngestSettings(), ports)) as client:
+        await client.post("/v1/track", json=a_track(), headers={"authorization": basic("sk_test")})
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/readyz")).status_code == 200
+        assert "dripline_events_accepted_total" in (await client.get("/metrics")).text
+
+
+async def test_an_answer_means_that_the_log_has_it(ports: Ports, tmp_path: Path) -> None:
+    async with client_of(build(IngestSettings(), ports)) as client:
+        answer = await client.post("/v1/track", json=a_track(), headers={"authorization": basic("sk_test")})
+    assert (answer.status_code, answer.content) == (200, b'{"success":true}')
+    await ports.log.close()
+    reopened = EmbeddedLog(tmp_path / "log", FakeClock(NOON))
+    batch = await reopened.subscribe("test", EVENTS, StoredPositions(ports.database)).next(1)
+    assert decode_event(batch.records[0].value).name == "Ebook Downloaded"
+    await reopened.close()
