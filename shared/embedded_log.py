@@ -18,14 +18,13 @@ from queue import Empty, SimpleQueue
 from zlib import crc32
 
 from shared.clock import Clock
-from shared.errors import ConfigurationError, DriplineError, InvalidMessage, Outage
-from shared.log import Batch, Positions, Record
-from shared.parcel import unpack
-from shared.segments import Cursor, Partition, sync_folder
+from shared.embedded_topic import EmbeddedSubscription, Topic
+from shared.errors import ConfigurationError, InvalidMessage, Outage
+from shared.log import Positions
+from shared.segments import Partition, sync_folder
 
 _SEGMENT_BYTES = 64 << 20
 _COMMIT_BYTES = 4 << 20
-_READ_BYTES = 4 << 20
 _LARGEST_RECORD = 8 << 20
 _LARGEST_APPEND = 64 << 20
 _UNFINISHED = ".new"
@@ -35,27 +34,10 @@ _Future = asyncio.Future[None]
 _Records = Sequence[tuple[str, bytes]]
 
 
-class _Topic:
-    """The partitions of a topic, and who reads it."""
-
-    def __init__(self, partitions: Sequence[Partition]) -> None:
-        self.partitions = partitions
-        self.readers: tuple[EmbeddedSubscription, ...] = ()  # replaced, never changed: the writer may be going through it
-        self._changing = threading.Lock()
-
-    def join(self, reader: "EmbeddedSubscription") -> None:
-        with self._changing:
-            self.readers = (*self.readers, reader)
-
-    def leave(self, reader: "EmbeddedSubscription") -> None:
-        with self._changing:
-            self.readers = tuple(other for other in self.readers if other is not reader)
-
-
 @dataclass(slots=True)
 class _Append:
     done: _Future
-    topic: _Topic
+    topic: Topic
     parts: Sequence[tuple[Partition, _Records]]
     size: int
 
@@ -72,7 +54,7 @@ class EmbeddedLog:
         self._clock = clock
         self._partitions = partitions
         self._segment_bytes = segment_bytes
-        self._topics: dict[str, _Topic] = {}
+        self._topics: dict[str, Topic] = {}
         self._opening = threading.Lock()
         self._waiting: SimpleQueue[_Append | None] = SimpleQueue()
         self._closed = False
@@ -101,7 +83,7 @@ class EmbeddedLog:
         self._waiting.put(_Append(done, place, _split(place.partitions, records), size))
         await done
 
-    def subscribe(self, group: str, topic: str, positions: Positions) -> "EmbeddedSubscription":
+    def subscribe(self, group: str, topic: str, positions: Positions) -> EmbeddedSubscription:
         return EmbeddedSubscription(group, topic, positions, self._topic(topic))
 
     async def close(self) -> None:
@@ -127,14 +109,14 @@ class EmbeddedLog:
                 dropped += partition.drop(moment, min(floors, default=partition.end.offset))
         return dropped
 
-    def _topic(self, name: str) -> _Topic:
+    def _topic(self, name: str) -> Topic:
         with self._opening:
             if name not in self._topics:
                 folders = _partition_folders(self._folder, name, self._partitions)
-                self._topics[name] = _Topic([Partition(folder, self._segment_bytes) for folder in folders])
+                self._topics[name] = Topic([Partition(folder, self._segment_bytes) for folder in folders])
             return self._topics[name]
 
-    def _place(self, name: str) -> _Topic:
+    def _place(self, name: str) -> Topic:
         try:
             return self._topics.get(name) or self._topic(name)
         except OSError as error:
@@ -186,108 +168,6 @@ class EmbeddedLog:
         for loop, settled in answers.items():
             with suppress(RuntimeError):  # a loop that has ended waits for nothing
                 loop.call_soon_threadsafe(_settle, settled)
-
-
-class EmbeddedSubscription:
-    """One group's way through the partitions of one topic."""
-
-    def __init__(self, group: str, name: str, positions: Positions, topic: _Topic) -> None:
-        self._group = group
-        self._name = name
-        self._positions = positions
-        self._topic = topic
-        self._cursors: dict[int, Cursor] = {}
-        self._turn = 0
-        self.waiter: _Future | None = None
-        """What a `next` that found nothing waits for; the writer settles it."""
-        topic.join(self)
-
-    async def next(self, limit: int) -> Batch:
-        """The next records of one partition, the partitions in turn; waits until there are some."""
-        for number in range(len(self._topic.partitions)):
-            if number not in self._cursors:
-                await self.rewind(number)
-        while True:
-            waiter: _Future = asyncio.get_running_loop().create_future()
-            self.waiter = waiter  # before looking: what is committed after the look wakes it
-            batch = self._look(limit)
-            if batch is not None:
-                self.waiter = None
-                return batch
-            await waiter
-
-    async def rewind(self, partition: int) -> None:
-        """Goes on from the stored position; raises ConfigurationError where that lies outside the log."""
-        shelf = self._topic.partitions[partition]
-        stored = await self._positions.position(self._group, self._name, partition)
-        offset = shelf.bases[0] if stored is None else stored
-        if not shelf.bases[0] <= offset <= shelf.end.offset:
-            raise ConfigurationError(
-                f"{shelf.folder}: {self._group} has to go on at {offset}, but the log holds {shelf.bases[0]} to {shelf.end.offset}. "
-                "The state database and the log are not of the same moment: restore both from one backup"
-            )
-        if partition in self._cursors:
-            self._cursors[partition].seek(offset)
-        else:
-            self._cursors[partition] = Cursor(shelf, offset)
-
-    def backlog_since(self) -> datetime | None:
-        moments = (self._next_at(number) for number in range(len(self._topic.partitions)))
-        return min((moment for moment in moments if moment is not None), default=None)
-
-    async def close(self) -> None:
-        self._topic.leave(self)
-        for cursor in self._cursors.values():
-            cursor.close()
-        self._cursors.clear()
-        if self.waiter is not None:
-            self.waiter.cancel()
-
-    async def stored_position(self, partition: int) -> int:
-        """The first offset that the group has still to handle."""
-        return await self._positions.position(self._group, self._name, partition) or 0
-
-    def _look(self, limit: int) -> Batch | None:
-        count = len(self._topic.partitions)
-        for number in ((self._turn + step) % count for step in range(count)):
-            batch = self._read(number, limit)
-            if batch.records:
-                self._turn = number + 1
-                return batch
-        return None
-
-    def _read(self, number: int, limit: int) -> Batch:
-        """Up to about `limit` records and a few MiB of one partition; what cannot be read is raised only where nothing else is there."""
-        cursor = self._cursors[number]
-        position = cursor.offset
-        records: list[Record] = []
-        offsets: list[int] = []
-        size = 0
-        while len(records) < limit and size < _READ_BYTES:
-            offset = cursor.offset
-            try:
-                entry = cursor.take()
-            except DriplineError:
-                if not records:
-                    raise
-                break
-            if entry is None:
-                break
-            found = unpack(entry)
-            records += found
-            offsets += [offset] * len(found)
-            size += len(entry.value)
-        return Batch(self._name, number, position, cursor.offset, tuple(records), tuple(offsets))
-
-    def _next_at(self, partition: int) -> datetime | None:
-        if partition in self._cursors:
-            return self._cursors[partition].next_at()
-        shelf = self._topic.partitions[partition]
-        first = Cursor(shelf, shelf.bases[0])
-        try:
-            return first.next_at()
-        finally:
-            first.close()
 
 
 def _split(partitions: Sequence[Partition], records: _Records) -> Sequence[tuple[Partition, _Records]]:
