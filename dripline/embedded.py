@@ -151,8 +151,9 @@ def _stages(settings: RunSettings, ports: Ports, url: str, environ: Mapping[str,
 def _console(
     settings: RunSettings, ports: Ports, url: str, api_key: str, password: str, stages: Mapping[str, Service], rooms: Sequence[Room]
 ) -> Service:
+    password_hash = hash_password(password, ports.signer.mac("salt of the console's password", b""))  # the same at every start
     public_url = settings.public_url or url
-    console_settings = read_settings(ConsoleSettings, console_password_hash=hash_password(password), api_key=api_key, public_url=public_url)
+    console_settings = read_settings(ConsoleSettings, console_password_hash=password_hash, api_key=api_key, public_url=public_url)
     return console.build(console_settings, ports, HttpUpstreams.within({name: stage.app for name, stage in stages.items()}), rooms)
 
 

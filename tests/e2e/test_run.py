@@ -252,6 +252,21 @@ def test_a_restart_keeps_everything(house: House):
     until(lambda: house.lead("lea")["readiness"] == 8)
 
 
+def test_a_stop_in_the_middle_of_sending_leaves_nothing_in_doubt(house: House):
+    users = [f"nia{number}" for number in range(120)]
+    traits = [{"email": f"{user}@example.com", "consent": True} for user in users]
+    identified = [{"type": "identify", "userId": user, "traits": told} for user, told in zip(users, traits, strict=True)]
+    asked = [{"type": "track", "userId": user, "event": "Greeting Asked"} for user in users]
+    assert house.track("batch", {"batch": identified + asked}).status_code == 200
+    until(lambda: any(house.mails(user) for user in users))
+    assert house.stop() == 0
+    house.start()
+    until(lambda: house.get("/api/deliveries", journey="greet", status="queued", limit=1)["items"] == [], 30)
+    until(lambda: house.get("/api/deliveries", journey="greet", status="sending", limit=1)["items"] == [])
+    assert house.get("/api/deliveries", status="in_doubt")["items"] == []
+    assert [len(house.mails(user)) for user in users] == [1] * len(users)
+
+
 def test_a_killed_process_starts_again_and_has_all_it_said_yes_to(house: House):
     house.reader("max")
     for _ in range(20):
