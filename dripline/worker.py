@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from shared.errors import DriplineError
 from shared.service import Loop
 from shared.telemetry import log as logger
 
@@ -60,7 +61,8 @@ class Worker:
         except* Exception as failures:  # noqa: BLE001 - whatever it was, the process ends and says so
             self.failed = True
             for failure in _leaves(failures):
-                logger.error("stage.failed", why=repr(failure), exc_info=failure)
+                is_bug = not isinstance(failure, DriplineError)  # ours says what is wrong, and where
+                logger.error("stage.failed", why=repr(failure) if is_bug else str(failure), exc_info=failure if is_bug else None)
             self._on_failure()
         finally:
             await self._clean_up()
