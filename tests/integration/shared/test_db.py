@@ -6,22 +6,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
-from sqlmodel import Field, SQLModel
+from sqlalchemy import Column, Integer, MetaData, String, Table, select, text
 
 from shared.db import Database, among, insert_new, upsert
 from shared.errors import Outage
 from shared.instant import Instant
 
-
-class Tally(SQLModel, table=True):
-    __tablename__ = "test_tally"
-    name: str = Field(primary_key=True)
-    n: int = 0
-    at: datetime | None = Field(default=None, sa_type=Instant)
-
-
-TABLE = Tally.__table__  # type: ignore[attr-defined]
+TABLE = Table(
+    "test_tally",
+    MetaData(),
+    Column("name", String, primary_key=True),
+    Column("n", Integer, nullable=False, default=0),
+    Column("at", Instant),
+)
 MOMENT = datetime(2027, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 
