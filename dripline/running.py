@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import gc
 import signal
 import socket
 import sys
@@ -24,6 +23,7 @@ from dripline.worker import Worker
 from shared.errors import ConfigurationError
 from shared.housekeeping import Chore
 from shared.playbooks import Playbook, read_folder
+from shared.serving import http_config, relax_collector
 from shared.telemetry import set_up_logging
 
 FAILED = 70
@@ -47,16 +47,9 @@ def run(playbook: Path | None, data: Path | None, host: str, port: int, speed: f
         house = build_house(folder, settings, url, password, speed, demo=demo)
         watch = Watch(source, house.ports.playbooks, house.environ, book)
         greeting = _greeting(house, settings, password if is_new else None)
-        _relax_collector()
+        relax_collector()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(house, listening, book, watch, greeting))
-
-
-def _relax_collector() -> None:
-    """What was built stays for good and need not be looked at again; a batch makes much at once, and hardly ever in circles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _refuse_mistakes(book: Playbook, environ: Mapping[str, str]) -> None:
@@ -66,8 +59,7 @@ def _refuse_mistakes(book: Playbook, environ: Mapping[str, str]) -> None:
 
 
 async def _serve(house: House, listening: socket.socket, book: Playbook, watch: Watch, greeting: str) -> int:
-    config = uvicorn.Config(house.app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5)
-    server = _Server(config)
+    server = _Server(http_config(house.app))
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
