@@ -77,7 +77,7 @@ rules:
 fit:
   - {id: size, when: "lead.traits.employees >= 50", add: 1, text: "a company of 50 or more"}
 """
-"""PLAYBOOK's own example."""
+"""The example of docs/playbook.md."""
 
 
 def scoring_definitions(readiness: str = A_READINESS_YAML, playbook: str = "name: Starter\n", **files: str) -> Definitions:

@@ -10,7 +10,7 @@ from tests.scoring_house import House
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    """Scoring under PLAYBOOK's example rules; at the end its books must balance."""
+    """Scoring under the rules of the playbook guide; at the end its books must balance."""
     opened = House(tmp_path)
     await opened.open()
     yield opened

@@ -1,4 +1,4 @@
-"""PLAYBOOK, "When two things meet": each rule, as far as this release reaches, by its number."""
+"""docs/playbook.md, "When two things meet": each rule, as far as this release reaches, by its number."""
 
 import pytest
 
