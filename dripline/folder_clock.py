@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from dripline.data_folder import DataFolder
 from shared.clock import SystemClock, real_now
 
-EVERY = timedelta(seconds=2)
+EVERY = timedelta(seconds=4)
 """How often `reserve` is called, in real time."""
 
-AHEAD = timedelta(seconds=10)
+AHEAD = timedelta(seconds=12)
 """How much real time a reservation lasts: a process that is killed loses at most this much of its folder's future."""
 
 NOTICED = timedelta(seconds=1)

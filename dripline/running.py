@@ -61,14 +61,10 @@ def _refuse_mistakes(book: Playbook, environ: Mapping[str, str]) -> None:
 async def _serve(house: House, listening: socket.socket, book: Playbook, watch: Watch, greeting: str) -> int:
     server = _Server(http_config(house.app))
     loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        server.should_exit = True
-
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, server.stop)
     loops = house.loops(Chore("playbook", WATCH_EVERY, watch.look))
-    worker = Worker(loops, house.footing(), house.close_connections, lambda: loop.call_soon_threadsafe(stop))
+    worker = Worker(loops, house.footing(), house.close_connections, lambda: loop.call_soon_threadsafe(server.stop))
     try:
         await house.ports.keys.reload()
         await house.ports.playbooks.publish(book)
@@ -85,7 +81,21 @@ async def _serve(house: House, listening: socket.socket, book: Playbook, watch: 
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: it would raise the signal again before the stages have ended."""
+    """uvicorn without its signal handlers, which would raise the signal again before the stages have ended, and with a slower pulse."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self._stopped.set()
+
+    async def main_loop(self) -> None:
+        """Renews the `Date` of answers once a second; uvicorn's own loop wakes ten times as often, on an idle machine too."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), 1)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

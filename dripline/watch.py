@@ -11,7 +11,7 @@ from shared.errors import ConfigurationError
 from shared.playbooks import Playbook, Playbooks, read_folder
 from shared.telemetry import log as logger
 
-EVERY = timedelta(seconds=1)
+EVERY = timedelta(seconds=2)
 
 
 class Watch:

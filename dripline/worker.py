@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+import uvloop
+
 from shared.errors import DriplineError
 from shared.service import Loop
 from shared.telemetry import log as logger
@@ -44,8 +46,8 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            with suppress(asyncio.CancelledError):
-                asyncio.run(self._everything())
+            with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._everything())
         finally:
             self._begun.set()
 

@@ -17,7 +17,7 @@ from shared.tables import PlaybookRow
 
 SUFFIXES = frozenset({".yaml", ".yml", ".html", ".md", ".mjml", ".txt"})
 LARGEST_FILE = 1 << 20
-FRESH_SECONDS = 1.0
+FRESH_SECONDS = 5.0
 """How long another process's publication may go unnoticed."""
 
 _pack = msgspec.msgpack.Encoder(order="sorted").encode
@@ -54,7 +54,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _read_file(path: Path, folder: Path) -> bytes:
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
         raise ConfigurationError(f"{path}: a link that leads out of the playbook; put the file itself here")
     if path.stat().st_size > LARGEST_FILE:
         raise ConfigurationError(f"{path}: larger than {LARGEST_FILE >> 20} MiB; a playbook holds text")
