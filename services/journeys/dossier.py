@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from services.journeys.definitions import Journey
-from services.journeys.engine import DEEPEST, Absorbed, Merged, Stimulus, advance
+from services.journeys.engine import DEEPEST, Absorbed, Learned, Merged, Stimulus, advance
 from services.journeys.enrollment import Effect, Enrollment, KnownLead
 from services.journeys.entering import Call, Entered, Past, Refused, Remembered, enter, find_call
 from shared.wire import Activity, Event
@@ -110,9 +110,7 @@ class Dossier:
 def react(dossier: Dossier, activity: Activity, find: FindJourney, starters: Iterable[Journey], now: datetime) -> Iterator[Effect | Loop]:
     """What an activity does to the walks of its lead, then which walks it begins (rule 1). `starters` have a trigger of its name."""
     for enrollment in list(dossier.open.values()):
-        journey = find(enrollment.version, enrollment.journey)
-        if journey is not None:
-            yield from dossier.move(journey, enrollment, activity, now)
+        yield from _move(dossier, enrollment, activity, find, now)
     if activity.late or dossier.known is None:
         return
     for journey in starters:
@@ -128,17 +126,29 @@ def react(dossier: Dossier, activity: Activity, find: FindJourney, starters: Ite
 
 
 def merge(survivor: Dossier, other: Dossier, find: FindJourney, now: datetime) -> Iterator[Effect]:
-    """Make `other` part of `survivor`; of two walks with one journey and key the earlier stays (rule 11)."""
+    """Make `other` part of `survivor`: what either did ends the other's walks; of two left with one journey and key the earlier stays."""
     other.merged_into = survivor.lead_id
     other.touched = other.newly_merged = True
+    learned = {key: Learned([one.event for one in other.recent]) for key in survivor.open}
+    learned |= {key: Learned([one.event for one in survivor.recent]) for key in other.open}
     _move_history(survivor, other)
-    for moved in [replace(enrollment, lead_id=survivor.lead_id) for enrollment in other.open.values()]:
-        survivor.saved[moved.id] = other.saved[moved.id]
-        rival = _rival(survivor, moved)
-        survivor.keep(moved)
+    moved = _move_walks(survivor, other)
+    for key, stimulus in learned.items():
+        yield from _move(survivor, survivor.open[key], stimulus, find, now)
+    for key in moved:
+        rival = _rival(survivor, survivor.open[key])
         if rival is not None:
-            yield from _settle_rivals(survivor, rival, moved, find, now)
+            yield from _settle_rivals(survivor, rival, survivor.open[key], find, now)
+
+
+def _move_walks(survivor: Dossier, other: Dossier) -> list[str]:
+    """Hand over every walk; answers their ids."""
+    moved = list(other.open)
+    for enrollment in other.open.values():
+        survivor.saved[enrollment.id] = other.saved[enrollment.id]
+        survivor.keep(replace(enrollment, lead_id=survivor.lead_id))
     other.open, other.changed = {}, set()
+    return moved
 
 
 def _move_history(survivor: Dossier, other: Dossier) -> None:
@@ -159,6 +169,10 @@ def _rival(dossier: Dossier, enrollment: Enrollment) -> Enrollment | None:
 def _settle_rivals(dossier: Dossier, one: Enrollment, two: Enrollment, find: FindJourney, now: datetime) -> Iterator[Effect]:
     earlier, later = sorted((one, two), key=lambda enrollment: (enrollment.entered_at, enrollment.id))
     for enrollment, stimulus in ((later, Merged()), (earlier, Absorbed(later))):
-        journey = find(enrollment.version, enrollment.journey)
-        if journey is not None:
-            yield from dossier.move(journey, enrollment, stimulus, now)
+        yield from _move(dossier, enrollment, stimulus, find, now)
+
+
+def _move(dossier: Dossier, enrollment: Enrollment, stimulus: Stimulus, find: FindJourney, now: datetime) -> tuple[Effect, ...]:
+    """Advance an enrollment whose version can be read; any other stands still."""
+    journey = find(enrollment.version, enrollment.journey)
+    return () if journey is None else dossier.move(journey, enrollment, stimulus, now)

@@ -3,6 +3,7 @@
 (journey, enrollment, stimulus, lead, now) ──advance──► (enrollment, effects). PLAYBOOK, "When two things meet", is the law.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
@@ -40,7 +41,14 @@ class Merged:
     """This enrollment became part of another one in a merge."""
 
 
-Stimulus = Activity | TimeCame | Absorbed | Merged
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What the other of two merged leads did lately is this lead's doing too (rule 2)."""
+
+    events: Iterable[Event]
+
+
+Stimulus = Activity | TimeCame | Absorbed | Merged | Learned
 
 
 def advance(
@@ -57,6 +65,8 @@ def advance(
             _on_absorbed(walk, stimulus.other)
         case Merged():
             _on_merged(walk)
+        case Learned():
+            _on_learned(walk, stimulus.events)
         case _:
             assert_never(stimulus)
     return walk.result()
@@ -202,6 +212,13 @@ def _on_merged(walk: Walk) -> None:
     if walk.enrollment.active:
         walk.end("exited", "merged")
         walk.forget_goal()
+
+
+def _on_learned(walk: Walk, events: Iterable[Event]) -> None:
+    """Goals and exits among them count as they would have; two leads' sequences do not compare, so only the time says which came after."""
+    for event in sorted(events, key=lambda event: event.at):
+        if end_by_event(walk, event, 0):
+            return
 
 
 def entry_of(event: Event) -> Entry:

@@ -267,6 +267,22 @@ async def test_a_merge_moves_enrollments_and_later_activities_of_the_old_id(open
     assert [row.status for row in await house.enrollments() if row.journey == "cart"] == ["exited", "exited"]
 
 
+@pytest.mark.parametrize(("survivor", "other"), [("phone", "laptop"), ("laptop", "phone")])
+async def test_a_purchase_on_another_device_ends_the_walk_when_the_two_are_known_to_be_one(opens: Opens, survivor: str, other: str) -> None:
+    house = await opens(CART)
+    await house.happens("Cart Updated", lead=a_lead(id="phone"), cart="c1", value=50)
+    house.passes("1h")
+    await house.tick()
+    await house.happens("Order Completed", lead=a_lead(id="laptop"), cart="c1")
+    await house.restart()
+    await house.merge(survivor, other)
+    (row,) = await house.enrollments()
+    assert (row.lead_id, row.reason, row.converted_at) == (survivor, "goal", house.clock.now())
+    (withdrawn,) = [message for message in house.messages if isinstance(message, wire.Withdraw)]
+    assert (withdrawn.id, withdrawn.lead_id, withdrawn.reason) == (house.sends[0].id, survivor, "goal")
+    await house.audit()
+
+
 async def test_a_merge_of_a_merged_lead_reaches_the_last_survivor(opens: Opens) -> None:
     house = await opens(CART)
     one = a_lead(id="one")

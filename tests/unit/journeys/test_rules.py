@@ -4,7 +4,7 @@ import pytest
 
 from services.journeys.enrollment import Visit
 from services.journeys.entering import Entered, Refused
-from shared.wire import EventHistory
+from shared.wire import EventHistory, Withdraw
 from tests.builders import NOON, a_lead
 from tests.unit.journeys.stage import Stage, later
 
@@ -422,6 +422,44 @@ def test_rule_11_once_counts_both_leads():
     known.merges(anonymous)
     known.happens("Seen")
     assert len(known.walks) == 1
+
+
+@pytest.mark.parametrize("the_walker_stays", [True, False])
+@pytest.mark.parametrize(("name", "reason"), [("Order Completed", "goal"), ("Cart Updated", "exit_when")])
+def test_rule_11_what_one_lead_did_after_the_entry_ends_the_others_walk(the_walker_stays: bool, name: str, reason: str):
+    walker, other = Stage(CART), Stage(CART, lead=a_lead(id="l2"))
+    walker.happens("Cart Updated", cart="c1", value=50)
+    for stage in (walker, other):
+        stage.passes("2h")
+    other.happens(name, ago="5m", cart="c1", value=10)
+    survivor, merged = (walker, other) if the_walker_stays else (other, walker)
+    survivor.merges(merged)
+    assert (survivor.walk.status, survivor.walk.reason, survivor.walk.lead_id) == ("exited", reason, survivor.lead.id)
+    assert survivor.walk.converted_at == (later("1h55m") if reason == "goal" else None)
+    assert [effect.reason for effect in survivor.effects if isinstance(effect, Withdraw)] == [reason]
+
+
+def test_rule_11_what_one_lead_did_before_the_entry_or_with_another_key_leaves_the_others_walk_alone():
+    walker, buyer = Stage(CART), Stage(CART, lead=a_lead(id="l2"))
+    buyer.happens("Order Completed", cart="c1")
+    for stage in (walker, buyer):
+        stage.passes("5m")
+    walker.happens("Cart Updated", cart="c1", value=50)
+    buyer.passes("5m")
+    buyer.happens("Order Completed", cart="c2")
+    walker.merges(buyer)
+    assert walker.walk.active
+
+
+def test_rule_11_a_walk_that_the_merge_ends_is_no_rival():
+    buyer, walker = Stage(CART), Stage(CART, lead=a_lead(id="l2"))
+    walker.happens("Cart Updated", cart="c1", value=50)
+    buyer.passes("10m")
+    buyer.happens("Order Completed", cart="c1")
+    buyer.passes("10m")
+    buyer.happens("Cart Updated", cart="c1", value=70)
+    buyer.merges(walker)
+    assert [(one.reason, one.entry.properties["value"]) for one in buyer.walks] == [(None, 70), ("goal", 50)]
 
 
 def test_rule_12_the_entry_of_a_readiness_trigger_holds_before_and_after():
