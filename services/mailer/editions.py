@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from services.mailer.loader import MailerPlaybook, load
 from services.mailer.policy import NEWEST_PLAYBOOK, Delivery, WhenInDoubt
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, Outage
 from shared.playbooks import Playbook, Playbooks
 
 
@@ -33,7 +33,7 @@ class Editions:
         """What the playbook wants for this category; `hold` where the playbook cannot be had."""
         try:
             mail = (await self.of(delivery)).mail
-        except ConfigurationError:
+        except (ConfigurationError, Outage):
             return "hold"
         return mail.in_doubt_transactional if delivery.send.category == "transactional" else mail.in_doubt_marketing
 

@@ -17,7 +17,10 @@ PAUSE = 0.5
 
 
 class GroupCommit(Generic[T, R]):
-    """Hands what is put in to `write`, in groups of one transaction each. Holds through an outage. Belongs to one event loop."""
+    """Hands what is put in to `write`, in groups of one transaction each. Belongs to one event loop.
+
+    Holds through an outage. A group that fails is written one by one, so that poison fails alone.
+    """
 
     def __init__(self, outbox: Outbox, write: Callable[[Work, Sequence[T]], Awaitable[Sequence[R]]]) -> None:
         self._outbox = outbox
@@ -36,16 +39,21 @@ class GroupCommit(Generic[T, R]):
     async def _run(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
-            try:
-                written = await self._commit([item for item, _ in group])
-            except Exception as error:  # noqa: BLE001 - whoever put it in is told
-                for _, result in group:
-                    if not result.done():
-                        result.set_exception(error)
-            else:
-                for (_, result), answer in zip(group, written, strict=True):
-                    if not result.done():
-                        result.set_result(answer)
+            await self._answer(group)
+
+    async def _answer(self, group: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
+        try:
+            written = await self._commit([item for item, _ in group])
+        except Exception as error:  # noqa: BLE001 - whoever put it in is told
+            if len(group) > 1:
+                for each in group:
+                    await self._answer([each])
+            elif not group[0][1].done():
+                group[0][1].set_exception(error)
+        else:
+            for (_, result), answer in zip(group, written, strict=True):
+                if not result.done():
+                    result.set_result(answer)
 
     async def _commit(self, items: Sequence[T]) -> Sequence[R]:
         while True:

@@ -160,4 +160,4 @@ def _no_connection(error: SMTPException | OSError) -> Held:
 
 
 def _said(error: Exception) -> str:
-    return replies.one_line(str(getattr(error, "message", error)))
+    return str(getattr(error, "message", error))

@@ -14,16 +14,11 @@ NOBODY_THERE = re.compile(r"5\.(?:1\.(?:1|2|3|6|10)|4\.4)\b")
 ABOUT_US = re.compile(r"5\.(?:7\.\d+|1\.[78])\b")
 ABOUT_RECIPIENT = re.compile(r"5\.[12]\.\d+\b")
 WAIT = re.compile(r"\b(\d{1,5}) ?(second|minute|hour)s?\b", re.IGNORECASE)
-LONGEST_WORDS = 500
 
 
 def words(code: int, text: str) -> str:
-    """The reply as it stood, on one line, shortened."""
-    return one_line(f"{code} {text}")
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())[:LONGEST_WORDS]
+    """The reply as it stood."""
+    return f"{code} {text}"
 
 
 def to_sender(code: int, text: str) -> Deferred | Held:

@@ -5,6 +5,7 @@ tick ──claim──► one task a delivery ──attempt──► outcome ─
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from services.mailer import store
@@ -13,7 +14,7 @@ from services.mailer.editions import Editions
 from services.mailer.group_commit import GroupCommit
 from services.mailer.lanes import Lane, lane_of, new_lane
 from services.mailer.ledger import Claim, Ending, Ledger
-from services.mailer.outcomes import Deferred, Gone, Held, Outcome, Refused
+from services.mailer.outcomes import Deferred, Delivered, Gone, Held, InDoubt, Outcome, Refused
 from services.mailer.store import Front
 from shared.clock import Clock
 from shared.db import Database
@@ -116,9 +117,19 @@ class Scheduler:
             outcome = Deferred("bug", detail=repr(error), unanswered=True)
         if outcome is not None:
             try:
-                await self._settle.put(await self._ending(claim, outcome, lane))
+                await self._write_down(await self._ending(claim, outcome, lane))
             except Exception:  # noqa: BLE001 - the lease will run out, and the ledger then says what that means
                 logger.exception("delivery.not_settled", delivery_id=claim.delivery.id)
+
+    async def _write_down(self, ending: Ending) -> None:
+        """A mail that was handed over never goes again because its ending cannot be written: a person decides about it."""
+        try:
+            await self._settle.put(ending)
+        except Exception:
+            if ending.claim.delivery.kind != "email" or not isinstance(ending.outcome, Delivered | InDoubt):
+                raise
+            logger.exception("delivery.not_settled", delivery_id=ending.claim.delivery.id)
+            await self._settle.put(replace(ending, outcome=InDoubt("bug"), when_in_doubt="hold"))
 
     async def _ending(self, claim: Claim, outcome: Outcome, lane: Lane) -> Ending:
         now = self._clock.now()

@@ -29,7 +29,7 @@ LONGEST_PAUSE = timedelta(hours=24)
 _THROTTLES = frozenset({429, 502, 503, 504})
 _HEADERS = {"Content-Type": "application/json", "User-Agent": "Dripline", "Accept": "*/*", "Accept-Encoding": "identity"}
 _ABOUT_LEAD = ("id", "email", "user_id", "readiness", "points", "hot", "traits", "tags", "company", "timezone", "locale", "last_seen_at")
-_DIGITS = re.compile(r"\d{1,9}")
+_DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -77,11 +77,11 @@ class WebhookTransport:
         except Forbidden as error:
             return Refused("forbidden_address", detail=str(error))
         except aiohttp.InvalidURL as error:
-            return Refused("invalid_address", detail=str(error)[:200])
+            return Refused("invalid_address", detail=str(error))
         except TimeoutError:
             return Deferred("timeout", detail=f"no answer within {self._timeout.total:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Deferred("unreachable", detail=f"{type(error).__name__}: {error}"[:200])
+            return Deferred("unreachable", detail=f"{type(error).__name__}: {error}")
 
     async def close(self) -> None:
         if self._session is not None:
@@ -159,6 +159,6 @@ def _pause(asked: str, at: datetime) -> timedelta | None:
         return min(timedelta(seconds=int(asked)), LONGEST_PAUSE)
     try:
         until = parsedate_to_datetime(asked)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return min(max(until - at, timedelta(0)), LONGEST_PAUSE) if until.tzinfo else None

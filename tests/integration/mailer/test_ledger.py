@@ -549,3 +549,37 @@ async def test_a_delivery_that_trips_over_a_bug_stops_no_other(house: House) -> 
     await house.tick()
     assert await house.statuses() == {"m1": "deferred", "m2": "sent"}
     assert ((await house.row()).reason, (await house.row()).attempts) == ("bug", 1)
+
+
+def poisoned(house: House, delivery_id: str, *, also_in_doubt: bool = False) -> None:
+    """The ledger cannot write down how this delivery ended."""
+    settle = house.scheduler._settle
+    write = settle._write
+
+    async def trip(work: Any, endings: Any) -> Any:
+        answers = await write(work, endings)
+        for ending in endings:
+            if ending.claim.delivery.id == delivery_id and (also_in_doubt or not isinstance(ending.outcome, InDoubt)):
+                raise ZeroDivisionError
+        return answers
+
+    settle._write = trip
+
+
+async def test_an_ending_that_cannot_be_written_spoils_no_other_of_its_group(house: House) -> None:
+    poisoned(house, "m3", also_in_doubt=True)
+    await house.receive(*(house.a_send(number) for number in range(1, 9)))
+    await house.tick()
+    assert {one for one, status in (await house.statuses()).items() if status != "sent"} == {"m3"}
+    assert house.told() == ["Email Sent"] * 7
+
+
+async def test_a_mail_whose_ending_cannot_be_written_is_in_doubt_and_never_goes_again_by_itself(house: House) -> None:
+    poisoned(house, "m1")
+    await house.receive(house.a_send(category="transactional"))
+    await house.tick()
+    assert ((await house.row()).status, (await house.row()).reason) == ("in_doubt", "bug")
+    for _ in range(30):
+        await house.go_on(hours=1)
+    assert len(house.relay.taken) == 1
+    assert house.told() == ["Email In Doubt"]

@@ -75,7 +75,7 @@ class ScriptedRelay:
         if reply == DROP:
             return False
         if reply != SILENCE:
-            writer.write(reply.encode() + b"\r\n")
+            writer.write(reply.encode(errors="surrogateescape") + b"\r\n")
             await writer.drain()
         return not reply.startswith("421")
 
@@ -147,6 +147,8 @@ async def test_nothing_of_the_mail_leaves_before_it_is_handed_over(relay: Script
         ({"BODY": DROP}, InDoubt("no_answer", "Unexpected EOF received")),
         ({"BODY": SILENCE}, InDoubt("no_answer", "Timed out waiting for server response")),
         ({"BODY": "gibberish"}, InDoubt("no_answer", "Malformed SMTP response line: gibberish")),
+        ({"BODY": "250 accept\udce9\0 ok"}, Delivered("250 accept\ufffd\ufffd ok")),
+        ({"RCPT": "550 5.1.1 inconnu\udce9"}, Refused("recipient_refused", True, False, "550 5.1.1 inconnu\ufffd")),
         ({"BODY": "354 what"}, InDoubt("odd_answer", "354 what")),
         ({"RCPT": DROP}, Deferred("connection_lost", detail="Unexpected EOF received", unanswered=True)),
         ({"RCPT": SILENCE}, Deferred("connection_lost", detail="Timed out waiting for server response", unanswered=True)),
@@ -350,3 +352,12 @@ async def test_a_server_that_goes_down_and_comes_back_loses_nothing(house: House
         assert set((await house.statuses()).values()) == {"sent"}
         assert len(relay.mails) == 2
         await transport.close()
+
+
+async def test_a_yes_in_bytes_that_are_no_text_is_a_yes(mailing: House, relay: ScriptedRelay) -> None:
+    relay.replies = {"BODY": "250 accept\udce9"}
+    await mailing.receive(*(mailing.a_send(number, category="transactional") for number in range(5)))
+    await mailing.tick()
+    await mailing.go_on(hours=1)
+    assert set((await mailing.statuses()).values()) == {"sent"}
+    assert len(relay.mails) == 5

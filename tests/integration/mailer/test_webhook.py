@@ -114,6 +114,38 @@ async def test_a_second_attempt_has_the_same_id_and_a_time_of_its_own(sink: Sink
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 caf\xe9 \xff\r\n\r\n",
+        b"\xff\xfe\xe9\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\x00\xe9\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: \xe9\r\n\r\n",
+        b"HTTP/1.1 500 caf\xe9\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 429 x\r\nRetry-After: \xe9\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+async def test_an_answer_in_odd_bytes_is_kept_as_one_line_of_plain_text(sink: Sink, transport: WebhookTransport, answer: bytes) -> None:
+    sink.answer = answer
+    outcome = await post(transport, endpoint(sink))
+    assert isinstance(outcome, Deferred)
+    assert outcome.detail.isprintable()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 01 Jan 2027 00:00:00 +99999999999999999999",
+        "\N{ARABIC-INDIC DIGIT ONE}\N{ARABIC-INDIC DIGIT TWO}",
+        "soon",
+    ],
+)
+async def test_a_pause_that_makes_no_sense_is_no_pause(sink: Sink, transport: WebhookTransport, asked: str) -> None:
+    sink.answer = f"HTTP/1.1 429 x\r\nRetry-After: {asked}\r\nContent-Length: 0\r\n\r\n".encode()
+    assert await post(transport, endpoint(sink)) == Deferred("endpoint_busy", None, "HTTP 429")
+
+
+@pytest.mark.parametrize(
     ("status", "retry_after", "outcome"),
     [
         (200, None, Delivered("HTTP 200")),

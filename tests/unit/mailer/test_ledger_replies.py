@@ -65,11 +65,6 @@ def test_the_answer_to_a_mail() -> None:
     assert replies.to_mail(354, "?") is None
 
 
-def test_a_long_answer_is_cut_to_one_line() -> None:
-    assert len(replies.words(550, "no\nno " * 500)) == replies.LONGEST_WORDS
-    assert "\n" not in replies.words(550, "no\r\nno")
-
-
 @pytest.mark.parametrize(
     ("url", "relay"),
     [
