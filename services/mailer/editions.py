@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from services.mailer.loader import MailerPlaybook, load
-from services.mailer.policy import NEWEST_PLAYBOOK, Delivery, WhenInDoubt
+from services.mailer.policy import Delivery, WhenInDoubt
 from shared.errors import ConfigurationError, Outage
 from shared.playbooks import Playbook, Playbooks
 
@@ -18,7 +18,7 @@ class Editions:
 
     async def of(self, delivery: Delivery) -> MailerPlaybook:
         """The playbook a delivery goes by: its own, or the newest where only a newer one can mend it. Raises ConfigurationError."""
-        if delivery.reason in NEWEST_PLAYBOOK:
+        if delivery.by_newest:
             return self._compiled(await self._playbooks.newest())
         return self._compiled(await self._playbooks.get(delivery.send.version))
 

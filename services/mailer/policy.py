@@ -29,7 +29,7 @@ LEAD_ON_ITS_WAY = timedelta(seconds=60)
 LEAD_AWAITED = timedelta(hours=24)
 
 NEWEST_PLAYBOOK = frozenset({"template", "gone", "endpoint_disabled"})
-"""Reasons that a newer playbook may mend: such a delivery is tried with the newest instead of its own."""
+"""Reasons that a newer playbook may mend: such a delivery goes by the newest from then on, no more by its own."""
 
 TRANSACTIONAL_FIRST = 1_000_000
 
@@ -50,6 +50,7 @@ class Delivery:
     address: str | None = None
     message_id: str | None = None
     targets: tuple[str, ...] = ()
+    by_newest: bool = False
     body: bytes | None = None
 
 
@@ -147,6 +148,8 @@ def _obstacle(send: wire.Send, recipient: Recipient) -> str | None:
         return "no_address"
     if any(suppression.scope == "all" for suppression in recipient.suppressions):
         return "suppressed"
+    if not recipient.lead.address_trusted:
+        return "unconfirmed_address" if send.category == "transactional" else "no_consent"
     if send.category == "transactional":
         return None
     if not consent.marketing or consent.address is None or address_key(consent.address) != address_key(address):
@@ -193,7 +196,8 @@ def settle(delivery: Delivery, outcome: Outcome, now: datetime, *, when_in_doubt
         case Gone():
             return State("failed", "gone", outcome.detail, attempts=tried)
         case Unwritten():
-            return State("deferred", "template", outcome.detail, delivery.send.expires_at, delivery.attempts)
+            until = delivery.send.expires_at if delivery.by_newest else now  # the newest may have mended it already
+            return State("deferred", "template", outcome.detail, until, delivery.attempts)
         case never:
             assert_never(never)
 

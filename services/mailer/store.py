@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.mailer import leads
 from services.mailer.events import EVENT_OF, mail_event
 from services.mailer.lanes import lane_of
-from services.mailer.policy import Delivery, State, rank
+from services.mailer.policy import NEWEST_PLAYBOOK, Delivery, State, rank
 from services.mailer.tables import DELIVERIES, ENDPOINTS, HANDOFFS, RECEIVED, WITHDRAWALS
 from shared import wire
 from shared.db import among, insert_new, upsert
@@ -27,7 +27,7 @@ from shared.work import Work
 D = DELIVERIES.c
 _COLUMNS = (
     *(D.id, D.kind, D.lead_id, D.message, D.status, D.queued_at, D.reason, D.attempts, D.claims),
-    *(D.address, D.message_id, D.targets, D.body),
+    *(D.address, D.message_id, D.targets, D.by_newest, D.body),
 )
 _decode_targets = msgspec.json.Decoder(tuple[str, ...]).decode
 
@@ -76,6 +76,7 @@ def _row(send: wire.Send, lead_id: str, body: bytes | None, now: datetime) -> di
         "reached_at": send.reached_at,
         "queued_at": now,
         "targets": b"[]",
+        "by_newest": False,
         "message": wire.encode(send),
         "body": body,
     }
@@ -167,6 +168,7 @@ def _delivery(row: Any) -> Delivery:
         address=row.address,
         message_id=row.message_id,
         targets=_decode_targets(row.targets),
+        by_newest=row.by_newest,
         body=row.body,
     )
 
@@ -202,6 +204,7 @@ async def save_states(work: Work, changes: Sequence[tuple[Delivery, State]]) -> 
             "detail": state.detail,
             "due_at": state.due_at,
             "attempts": state.attempts,
+            "by_newest": delivery.by_newest or state.reason in NEWEST_PLAYBOOK,
             "sent_at": work.now if state.status == "sent" else None,
         }
         for delivery, state in changes
@@ -220,6 +223,7 @@ _SAVE = (
         detail=bindparam("detail"),
         due_at=bindparam("due_at"),
         attempts=bindparam("attempts"),
+        by_newest=bindparam("by_newest"),
         sent_at=bindparam("sent_at"),
         claimed_at=None,
     )

@@ -61,6 +61,7 @@ class DeliveryRow(SQLModel, table=True):
     message_id: str | None = None
     targets: bytes = Field(default=b"[]", sa_type=Blob)  # where the links of the sent mail lead, by index
     message: bytes = Field(sa_type=Blob)  # the wire.Send, as it came
+    by_newest: bool = False  # its own playbook could not serve it: from then on it goes by the newest; `version` stays
     body: bytes | None = Field(default=None, sa_type=Blob)  # of a webhook: the same bytes on every attempt
 
 

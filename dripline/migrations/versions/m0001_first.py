@@ -114,6 +114,7 @@ def upgrade() -> None:
         sa.Column("message_id", sa.String(), nullable=True),
         sa.Column("targets", sa.LargeBinary(), nullable=False),
         sa.Column("message", sa.LargeBinary(), nullable=False),
+        sa.Column("by_newest", sa.Boolean(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )

@@ -390,6 +390,7 @@ async def test_a_template_that_misses_a_name_holds_its_mail_until_a_newer_playbo
     version = await house.publish({"welcome-1.html": a_template("<p>{{ lead.traits.nme }} {{ nonsense }}</p>")})
     await house.receive(house.a_send(version=version))
     await house.tick()
+    await house.tick()
     row = await house.row()
     assert (row.status, row.reason, row.due_at, row.attempts) == ("deferred", "template", None, 0)
     assert "nonsense" in row.detail
@@ -399,6 +400,32 @@ async def test_a_template_that_misses_a_name_holds_its_mail_until_a_newer_playbo
     await house.tick()
     assert (await house.row()).status == "sent"
     assert b"Subject: Better" in house.relay.taken[0][1]
+
+
+@pytest.mark.parametrize("trouble", [Deferred("relay_deferred", detail="451 greylisted"), Held("relay_unreachable")])
+async def test_a_mail_once_held_by_its_template_goes_by_the_newest_playbook_also_after_a_deferral(
+    house: House, trouble: Deferred | Held
+) -> None:
+    broken = await house.publish({"welcome-1.html": a_template("{{ lead.traits.nme }}")})
+    await house.receive(house.a_send(version=broken))
+    await house.tick()
+    await house.publish()
+    house.relay.to_offer = trouble
+    await house.tick()
+    assert ((await house.row()).reason, (await house.row()).version) == (trouble.reason, broken)
+    house.relay.to_offer = None
+    await house.go_on(minutes=1)
+    assert ((await house.row()).status, (await house.row()).version) == ("sent", broken)
+
+
+async def test_a_template_that_a_newer_playbook_has_already_mended_waits_for_no_third(house: House) -> None:
+    broken = await house.publish({"welcome-1.html": a_template("{{ lead.traits.nme }}")})
+    await house.publish()
+    await house.tick()
+    await house.receive(house.a_send(version=broken))
+    await house.tick()
+    await house.tick()
+    assert (await house.row()).status == "sent"
 
 
 async def test_one_broken_template_stops_no_other(house: House) -> None:

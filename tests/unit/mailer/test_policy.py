@@ -1,5 +1,6 @@
 """What may go, and where an outcome leaves a delivery."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -61,6 +62,8 @@ BOUNCED = Suppression("all", "hard_bounce", NOON)
         (a_delivery(category="transactional"), a_recipient(consent=Consent()), Send()),
         (a_delivery(category="transactional"), a_recipient(UNSUBSCRIBED), Send()),
         (a_delivery(category="transactional"), a_recipient(BOUNCED), Suppress("suppressed")),
+        (a_delivery(category="transactional"), a_recipient(address_trusted=False), Suppress("unconfirmed_address")),
+        (a_delivery(), a_recipient(address_trusted=False), Suppress("no_consent")),
         (a_delivery(expires_at=NOON), a_recipient(), Suppress("expired")),
         (a_delivery(expires_at=NOON + timedelta(seconds=1)), a_recipient(), Send()),
         (a_delivery(kind="webhook"), None, Send()),
@@ -109,7 +112,7 @@ def test_a_message_may_overtake_its_lead_by_a_day_at_most(age: timedelta, decisi
         (Held("relay_unreachable"), State("deferred", "relay_unreachable", "", HELD_UNTIL, 0)),
         (InDoubt("no_answer"), State("in_doubt", "no_answer", "", None, 1)),
         (Gone("410"), State("failed", "gone", "410", None, 1)),
-        (Unwritten("no template"), State("deferred", "template", "no template", None, 0)),
+        (Unwritten("no template"), State("deferred", "template", "no template", NOON, 0)),
     ],
 )
 def test_where_an_outcome_leaves_a_delivery(outcome: Any, state: State) -> None:
@@ -130,7 +133,12 @@ def test_what_would_wait_beyond_its_max_age_is_given_up_at_once(outcome: Any) ->
 
 def test_a_held_template_expires_with_its_max_age() -> None:
     expires_at = NOON + timedelta(hours=1)
-    assert settled(a_delivery(expires_at=expires_at), Unwritten("x")).due_at == expires_at
+    held = replace(a_delivery(expires_at=expires_at), by_newest=True)
+    assert settled(held, Unwritten("x")).due_at == expires_at
+
+
+def test_what_the_newest_playbook_cannot_write_either_waits_for_a_newer_one() -> None:
+    assert settled(replace(a_delivery(), by_newest=True), Unwritten("x")).due_at is None
 
 
 def test_mail_is_tried_for_a_day() -> None:
