@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from shared.errors import InvalidMessage
+from shared.nesting import cut
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_INTEGER = 308  # digits: what a float can still hold
@@ -19,9 +20,20 @@ _DEEPEST = 64  # nothing deeper is looked at: such an event is refused by its de
 def parse(body: bytes) -> Any:
     """Plain data that any JSON encoder and any database takes. Raises InvalidMessage `not_json`."""
     try:
-        return _harmless(json.loads(body.decode("utf-8-sig", "replace"), parse_constant=_nothing, parse_int=_integer), 0)
+        return _harmless(_read(body), 0)
     except (ValueError, RecursionError) as error:
         raise InvalidMessage("not_json", f"not JSON: {error}") from error
+
+
+def _read(body: bytes) -> Any:
+    try:
+        return _loads(body)
+    except RecursionError:
+        return _loads(cut(body, _DEEPEST))
+
+
+def _loads(body: bytes) -> Any:
+    return json.loads(body.decode("utf-8-sig", "replace"), parse_constant=_nothing, parse_int=_integer)
 
 
 def _harmless(value: Any, depth: int) -> Any:

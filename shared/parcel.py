@@ -4,10 +4,10 @@ request ──ingest checks it──► Parcel, one entry of the log ──unpac
 
 Keeping a request whole spares ingest, and the log's writer, the work of taking every event apart before it answers (docs/adr/0003).
 A parcel holds only events that ingest has accepted, so unpacking refuses nothing, and gives the same events however often it is done.
-What an event holds more than 32 levels deep becomes null.
+Should one be beyond reading all the same, it spoils no other: it comes out as a parcel of its own, which its reader sets aside.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, get_args
@@ -19,7 +19,6 @@ from shared import loose
 from shared.log import Record
 from shared.wire import Event, EventType, encode, replace
 
-DEEPEST = 32
 TYPES: Mapping[Any, EventType] = {name: name for name in get_args(EventType)}
 VIEWED: Mapping[str, str] = {"page": "Page Viewed", "screen": "Screen Viewed"}
 
@@ -71,34 +70,45 @@ def unpack(record: Record) -> Sequence[Record]:
     if not record.value.startswith(b'{"parcel":'):
         return (record,)
     try:
-        return [_record(event, record.at) for event in events_of(_decode_parcel(record.value))]
+        parcel = _decode_parcel(record.value)
     except (msgspec.MsgspecError, RecursionError):  # no parcel of ours: whoever reads it sets it aside
         return (record,)
+    try:
+        items = _decode_items(parcel.items)
+        shift = _shift(parcel)
+        return [_record(_event(item, parcel, index, shift), record.at) for index, item in enumerate(items)]
+    except Exception:  # noqa: BLE001 - a number that no float holds, or a fault of ours: its neighbours have no part in it
+        return _one_by_one(parcel, record)
+
+
+def _one_by_one(parcel: Parcel, record: Record) -> Sequence[Record]:
+    try:
+        texts = _decode_raws(parcel.items)
+    except (msgspec.MsgspecError, RecursionError):
+        return (record,)
+    return [_loosely(parcel, record, index, bytes(text), len(texts)) for index, text in enumerate(texts)]
+
+
+def _loosely(parcel: Parcel, record: Record, index: int, text: bytes, of: int) -> Record:
+    """The event as harmless JSON; what cannot be read stays a parcel, of one, so that a replay tries it again."""
+    try:
+        item = _decode_item(encode(loose.parse(text)))
+        return _record(_event(item, parcel, index, _shift(parcel)), record.at)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it is wrong with it alone
+        if of == 1:
+            return record
+        alone = replace(parcel, id=f"{parcel.id}.{index}", items=Raw(b"[%b]" % text))
+        return Record(record.key, encode(alone), record.at)
 
 
 def _record(event: Event, at: datetime) -> Record:
-    encoded = encode(event)
-    if encoded.count(b"{") + encoded.count(b"[") > DEEPEST:
-        parts = {part: _cut(getattr(event, part), DEEPEST - 1) for part in ("properties", "traits", "context")}
-        encoded = encode(replace(event, **parts))
-    return Record(event.anonymous_id or event.user_id or "", encoded, at)
+    return Record(event.anonymous_id or event.user_id or "", encode(event), at)
 
 
-def _cut(value: Any, levels: int) -> Any:
-    match value:
-        case dict():
-            return {key: _cut(item, levels - 1) for key, item in value.items()} if levels else None
-        case list():
-            return [_cut(item, levels - 1) for item in value] if levels else None
-    return value
-
-
-def events_of(parcel: Parcel) -> Iterator[Event]:
-    """The parcel's events in their order."""
+def _shift(parcel: Parcel) -> timedelta:
+    """How far the client's clock is behind ours."""
     sent_at = None if parcel.historical else moment_of(parcel.sent_at)
-    shift = timedelta() if sent_at is None else parcel.received_at - sent_at
-    for index, item in enumerate(_items(parcel.items)):
-        yield _event(item, parcel, index, shift)
+    return timedelta() if sent_at is None else parcel.received_at - sent_at
 
 
 def text_of(value: Scalar) -> str | None:
@@ -123,13 +133,6 @@ def moment_of(value: Any) -> datetime | None:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def _items(raw: Raw) -> list[Item]:
-    try:
-        return _decode_items(raw)
-    except msgspec.ValidationError:  # a number that no float holds
-        return [_decode_item(encode(loose.parse(bytes(item)))) for item in _decode_raws(raw)]
 
 
 def _event(item: Item, parcel: Parcel, index: int, shift: timedelta) -> Event:

@@ -17,6 +17,7 @@ from msgspec import Meta, Raw, Struct
 
 from shared import loose
 from shared.errors import InvalidMessage
+from shared.nesting import DEEPEST, too_deep
 from shared.parcel import TYPES, Parcel, Scalar, moment_of, text_of
 from shared.wire import OURS, Rejected, encode
 
@@ -25,6 +26,9 @@ LARGEST_EVENT = 32 * 1024
 LARGEST_PARCEL = 512 * 1024
 """Bytes of the events in one parcel, so that any log takes it: Kafka's own limit is 1 MiB."""
 MOST_EVENTS = 2500
+LARGEST_SPREAD = 4 << 20
+"""Bytes of a batch's context, once for each of its events: every reader of the event has it in full."""
+LONGEST_MOMENT = 64
 
 Id = Annotated[str, Meta(max_length=255)] | int | float | bool | None
 _EMPTY = (None, "")
@@ -78,8 +82,8 @@ class Rejection:
 class Envelope:
     """A request that could be read: its events, as text and as seen at a glance, and what it says once for all of them."""
 
-    texts: Sequence[bytes]
-    glances: Sequence[Glance | Rejection]
+    texts: list[bytes]
+    glances: list[Glance | Rejection]
     sent_at: Any
     write_key: Any
     context: Mapping[str, Any]
@@ -116,9 +120,21 @@ def read(body: bytes, *, is_batch: bool) -> Envelope:
     envelope = _strictly(body, is_batch=is_batch) or _loosely(body, is_batch=is_batch)
     if len(envelope.texts) > MOST_EVENTS:
         raise InvalidMessage("too_many_events", f"a batch of {len(envelope.texts)} events; send at most {MOST_EVENTS} at once")
-    if envelope.context and len(encode(envelope.context)) > LARGEST_EVENT:
-        raise InvalidMessage("too_large", f"the batch's context is larger than {LARGEST_EVENT} bytes")
+    if envelope.context:
+        _check_context(encode(envelope.context), len(envelope.texts))
+    for index in too_deep(envelope.texts):
+        envelope.glances[index] = Rejection("too_deep", f"an event nested more than {DEEPEST} levels deep")
     return envelope
+
+
+def _check_context(context: bytes, events: int) -> None:
+    if len(context) > LARGEST_EVENT:
+        raise InvalidMessage("too_large", f"the batch's context is larger than {LARGEST_EVENT} bytes")
+    if len(context) * events > LARGEST_SPREAD:
+        advice = f"send at most {LARGEST_SPREAD // len(context)} at once, or a smaller context"
+        raise InvalidMessage("too_large", f"a context of {len(context)} bytes for each of {events} events; {advice}")
+    if too_deep([context], DEEPEST - 1):  # it stands inside of each event
+        raise InvalidMessage("too_deep", f"the batch's context is nested more than {DEEPEST - 1} levels deep")
 
 
 def sift(envelope: Envelope, call: Call) -> Sifted:
@@ -159,11 +175,11 @@ def _strictly(body: bytes, *, is_batch: bool) -> Envelope | None:
         if is_batch:
             batch = _decode_batch(body)
             texts = [*map(bytes, _decode_texts(body).batch)]
-            return Envelope(texts, batch.batch, batch.sent_at, batch.write_key, _object(batch.context))
+            return Envelope(texts, [*batch.batch], _moment(batch.sent_at), batch.write_key, _object(batch.context))
         single = _decode_glance(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return Envelope([body], [single], single.sent_at, single.write_key, {})
+    return Envelope([body], [single], _moment(single.sent_at), single.write_key, {})
 
 
 def _loosely(body: bytes, *, is_batch: bool) -> Envelope:
@@ -174,7 +190,7 @@ def _loosely(body: bytes, *, is_batch: bool) -> Envelope:
     if not isinstance(listed, list):
         raise InvalidMessage("no_batch", "a batch needs `batch`, a list of events")
     context = _object(found.get("context")) if is_batch else {}
-    return Envelope([*map(encode, listed)], [*map(_glance, listed)], found.get("sentAt"), found.get("writeKey"), context)
+    return Envelope([*map(encode, listed)], [*map(_glance, listed)], _moment(found.get("sentAt")), found.get("writeKey"), context)
 
 
 def _glance(found: Any) -> Glance | Rejection:
@@ -182,6 +198,11 @@ def _glance(found: Any) -> Glance | Rejection:
         return msgspec.convert(found, Glance)
     except msgspec.ValidationError as error:
         return Rejection("invalid", str(error))
+
+
+def _moment(value: Any) -> str | None:
+    """What may be a moment; anything else would only swell the parcel."""
+    return value if isinstance(value, str) and len(value) <= LONGEST_MOMENT else None
 
 
 def _object(value: Any) -> Mapping[str, Any]:

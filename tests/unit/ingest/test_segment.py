@@ -10,6 +10,7 @@ import pytest
 from services.ingest.segment import LARGEST_EVENT, LARGEST_PARCEL, MOST_EVENTS, Call, Rejection, Sifted, read, read_again, sift
 from shared.errors import InvalidMessage
 from shared.log import Record
+from shared.nesting import DEEPEST
 from shared.parcel import unpack
 from shared.wire import OURS, Event, decode_event, replace
 from tests.ingest_house import NOON, a_track
@@ -286,23 +287,41 @@ def test_a_byte_order_mark_does_no_harm() -> None:
     assert the_event(single("track", b"\xef\xbb\xbf" + json.dumps(a_track()).encode())).user_id == "u1"
 
 
-def test_what_is_nested_too_deep_becomes_null() -> None:
-    deep: Any = "bottom"
-    for _ in range(200):
-        deep = {"in": deep}
-    event = the_event(single("track", a_track(properties={"flat": 1, "deep": deep, "wide": [{"a": [1]}] * 50})))
-    assert event.properties["flat"] == 1
-    assert event.properties["wide"] == [{"a": [1]}] * 50
-    levels = 0
-    inner = event.properties
-    while isinstance(inner, dict):
-        inner, levels = inner.get("in", inner.get("deep")), levels + 1
-    assert (inner, levels) == (None, 31)  # the event itself is the first of 32
+def nested(levels: int) -> bytes:
+    return b"[" * levels + b"]" * levels
 
 
-def test_a_body_nested_beyond_reading_is_not_json() -> None:
-    with pytest.raises(InvalidMessage):
-        read(b'{"event":"E","userId":"u","properties":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}", is_batch=False)
+def test_an_event_of_exactly_the_deepest_nesting_is_taken() -> None:
+    event = b'{"event":"E","userId":"u","properties":{"wide":[%b],"quoted":"%b","deep":%b}}'
+    parts = b",".join([b"[]"] * 50), b"[" * 99
+    assert the_event(single("track", event % (*parts, nested(DEEPEST - 2)))).name == "E"
+    assert the_code(single("track", event % (*parts, nested(DEEPEST - 1)))) == "too_deep"
+
+
+@pytest.mark.parametrize("levels", [40, 200, *range(900, 1000, 3), 3000, 100_000])
+def test_an_event_nested_beyond_reading_spoils_no_neighbour(levels: int) -> None:
+    body = b'{"batch":[{"type":"track","event":"Good","userId":"u"},{"type":"track","event":"E","userId":"u","properties":{"a":%b}}]}'
+    sifted = sift(read(body % nested(levels), is_batch=True), a_call())
+    assert [event.name for event in events_of(sifted)] == ["Good"]
+    ((index, rejected),) = sifted.rejected
+    assert (index, rejected.code) == (1, "too_deep")
+    assert read_again(rejected) == Rejection(rejected.code, rejected.message)
+
+
+@pytest.mark.parametrize("levels", [40, *range(900, 1000, 3), 3000])
+def test_a_context_or_a_moment_nested_beyond_reading_never_reaches_a_parcel(levels: int) -> None:
+    body = b'{"sentAt":%b,"batch":[{"type":"track","event":"Good","userId":"u"}],"context":{"a":%b}}'
+    with pytest.raises(InvalidMessage, match="nested more than 31 levels"):
+        read(body % (b"1", nested(levels)), is_batch=True)
+    assert the_event(sift(read(body % (nested(levels), b"1"), is_batch=True), a_call())).name == "Good"
+
+
+def test_a_context_that_many_events_would_multiply_is_refused() -> None:
+    context = {"junk": "x" * 4000}
+    assert batch(*[a_track()] * 1000, context=context).accepted == 1000
+    with pytest.raises(InvalidMessage, match="send at most 10") as refused:
+        batch(*[a_track()] * 1100, context=context)
+    assert refused.value.code == "too_large"
 
 
 def test_duplicate_keys_take_the_last_as_everywhere() -> None:

@@ -1,5 +1,6 @@
 """A parcel comes apart the same way every time, and what is no parcel stays what it is."""
 
+import msgspec
 import pytest
 from msgspec import Raw
 
@@ -44,3 +45,20 @@ def test_a_number_that_no_float_holds_spoils_nothing() -> None:
     first, second = (decode_event(record.value) for record in unpack(Record("u", encode(a_parcel(items)), NOON)))
     assert first.properties == {"n": None, "m": 2}
     assert second.name == "B"
+
+
+@pytest.mark.parametrize("bad", [b'{"type":"teleport","userId":"x"}', b"7", b'{"type":[]}', b'{"parcel":1}'])
+def test_an_item_beyond_reading_is_handed_on_alone_and_comes_back_the_same(bad: bytes) -> None:
+    good = b'{"type":"track","event":"A","userId":"u"}'
+    first, alone, last = unpack(Record("u", encode(a_parcel(b"[%b,%b,%b]" % (good, bad, good), id="p")), NOON))
+    assert [decode_event(record.value).message_id for record in (first, last)] == ["p.0", "p.2"]
+    with pytest.raises(msgspec.DecodeError):
+        decode_event(alone.value)
+    assert bad in alone.value
+    assert unpack(alone) == [alone]
+
+
+def test_an_item_alone_is_read_once_it_can_be_and_is_none_of_its_neighbours() -> None:
+    alone = unpack(Record("u", encode(a_parcel(b'[7,{"type":"teleport","userId":"u"}]', id="p")), NOON))[1]
+    (mended,) = unpack(Record("u", alone.value.replace(b"teleport", b"identify"), NOON))
+    assert decode_event(mended.value).message_id == "p.1.0"
