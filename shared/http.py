@@ -9,11 +9,15 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import Outage
 from shared.keys import Key, KeyRing, Role
 from shared.service import Ports
 from shared.telemetry import log as logger
+
+LARGEST_BODY = 1 << 20
+"""Bytes of a request's body that any route reads, whoever sends it."""
 
 Check = Callable[[], Awaitable[None]]
 """Returns when a server we need answers; raises Outage when it does not."""
@@ -28,6 +32,26 @@ class Problem(Exception):
         self.code = code
 
 
+class BodyLimit:
+    """Ends a request whose body grows beyond what we read, before it is held in memory; however it announces itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        left = LARGEST_BODY
+
+        async def limited() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise HTTPException(413, f"a body holds at most {LARGEST_BODY} bytes")
+            return message
+
+        await self._app(scope, limited if scope["type"] == "http" else receive, send)
+
+
 def service_app(name: str, ports: Ports, routers: Sequence[APIRouter], checks: Sequence[Check] = ()) -> FastAPI:
     """A service's application: its own routers, `/healthz`, `/readyz`, `/metrics`, and one shape for every error."""
     app = FastAPI(title=f"Dripline {name}", openapi_url="/openapi.json", docs_url=None, redoc_url=None)
@@ -37,6 +61,7 @@ def service_app(name: str, ports: Ports, routers: Sequence[APIRouter], checks: S
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(Exception, _on_bug)
+    app.add_middleware(BodyLimit)
     app.include_router(_health(ports, checks))
     for router in routers:
         app.include_router(router)
@@ -101,8 +126,8 @@ async def _on_bug(request: Request, bug: Exception) -> Response:
 
 async def _on_http_exception(request: Request, found: Exception) -> Response:
     assert isinstance(found, HTTPException)
-    codes = {404: "not_found", 405: "method_not_allowed"}
-    detail = f"nothing answers {request.method} {request.url.path}" if found.status_code in codes else str(found.detail)
+    codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    detail = f"nothing answers {request.method} {request.url.path}" if found.status_code in (404, 405) else str(found.detail)
     return error(found.status_code, codes.get(found.status_code, "error"), detail)
 
 

@@ -31,7 +31,6 @@ OWNERS = {
 """Whose a path is, by how it begins. A path that is not here is nobody's."""
 
 SERVICES = ("ingest", "scoring", "journeys", "mailer")
-LARGEST_BODY = 5 << 20  # bytes; ingest takes the most: 1 MiB, 4 MiB inflated
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 KEPT_BACK = frozenset(
@@ -115,18 +114,8 @@ async def _forwarded(upstreams: Upstreams, service: str, request: Request) -> An
         headers["x-forwarded-for"] = ", ".join(filter(None, (headers.get("x-forwarded-for"), request.client.host)))
     path = request.scope.get("raw_path") or request.url.path.encode()
     return await upstreams.request(
-        service, request.method, path.decode("latin-1"), params=request.url.query, headers=headers, body=await _body(request)
+        service, request.method, path.decode("latin-1"), params=request.url.query, headers=headers, body=await request.body()
     )
-
-
-async def _body(request: Request) -> bytes:
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > LARGEST_BODY:
-            raise Problem(400, "too_large", f"a body holds at most {LARGEST_BODY} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _passed_on(answer: Answer) -> Response:

@@ -76,7 +76,7 @@ class Together:
         found = await self.ask_all(caller, "/api/dead-letters", params)
         items = sorted((letter for page in found for letter in page["items"]), key=timeline.key_of, reverse=True)
         more = len(items) > limit or any(page["next"] for page in found)
-        return {"items": items[:limit], "next": items[:limit][-1]["at"] if more else None}
+        return {"items": items[:limit], "next": "{at}~{id}".format_map(items[:limit][-1]) if more else None}
 
     async def dead_letter(self, caller: Caller, letter_id: str) -> dict[str, Any]:
         """The letter, whoever holds it."""

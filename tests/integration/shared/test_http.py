@@ -3,16 +3,17 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import httpx
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, Form, Request
 from structlog.testing import capture_logs
 
 from shared.clock import FakeClock
 from shared.db import Database
 from shared.errors import Outage
-from shared.http import Problem, allow, service_app
+from shared.http import LARGEST_BODY, Problem, allow, service_app
 from shared.keys import Key, KeyRing
 from shared.playbooks import Playbooks
 from shared.service import Ports
@@ -48,6 +49,18 @@ def some_routes() -> APIRouter:
     @router.get("/number")
     async def number(n: int) -> int:
         return n
+
+    @router.post("/raw")
+    async def raw(request: Request) -> int:
+        return len(await request.body())
+
+    @router.post("/form")
+    async def form(found: Annotated[str, Form()]) -> int:
+        return len(found)
+
+    @router.post("/json", dependencies=[allow("sales")])
+    async def as_json(found: dict[str, str]) -> None:
+        return None
 
     @router.get("/sales", dependencies=[allow("sales")])
     async def sales() -> str:
@@ -121,3 +134,31 @@ async def test_metrics_are_told(client: httpx.AsyncClient):
 )
 async def test_a_secret_key_of_the_role_is_let_in(client: httpx.AsyncClient, authorization: str, status: int):
     assert (await client.get("/sales", headers={"Authorization": authorization})).status_code == status
+
+
+async def in_chunks(size: int) -> AsyncIterator[bytes]:
+    yield b"found="
+    for _ in range(size // 1024):
+        yield b"x" * 1024
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/raw", "text/plain"), ("/form", "application/x-www-form-urlencoded"), ("/json", "application/json")]
+)
+async def test_a_body_beyond_the_limit_is_refused_while_it_streams_in(client: httpx.AsyncClient, path: str, kind: str):
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        async for chunk in in_chunks(64 * LARGEST_BODY):
+            sent += len(chunk)
+            yield chunk
+
+    answer = await client.post(path, content=endless(), headers={"content-type": kind})
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert sent < LARGEST_BODY + 4096
+
+
+async def test_a_body_of_exactly_the_limit_is_read(client: httpx.AsyncClient):
+    assert (await client.post("/raw", content=b"x" * LARGEST_BODY)).json() == LARGEST_BODY
+    assert (await client.post("/raw", content=b"x" * (LARGEST_BODY + 1))).status_code == 413

@@ -55,8 +55,8 @@ async def test_a_path_that_is_nobodys_is_not_found():
 
 async def test_a_body_that_is_too_large_goes_no_further():
     upstreams = FakeUpstreams()
-    answer = await console(upstreams).post("/api/leads", content=b"x" * (6 << 20), headers=KEY)
-    assert (answer.status_code, answer.json()["code"]) == (400, "too_large")
+    answer = await console(upstreams).post("/api/leads", content=b"x" * ((1 << 20) + 1), headers=KEY)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
     assert not upstreams.asked
 
 
@@ -118,7 +118,30 @@ async def test_dead_letters_of_all_services_come_newest_first():
     assert [letter["id"] for letter in found["items"]] == ["ingest5", "mailer4", "scoring3", "ingest1"]
     assert found["next"] is None
     cut = (await browser.get("/api/dead-letters?limit=2", headers=KEY)).json()
-    assert cut["next"] == "2027-03-01T12:00:04Z"
+    assert cut["next"] == "2027-03-01T12:00:04Z~mailer4"
+
+
+async def test_dead_letters_that_share_a_moment_are_all_on_some_page():
+    held = {name: [a_letter(name, 1) | {"id": f"{n}{name}"} for n in range(4)] for name in ("ingest", "scoring", "journeys", "mailer")}
+
+    def page_of(name: str):
+        def page(params: dict) -> dict:
+            at, _, letter_id = params.get("before", "9999~").partition("~")
+            older = sorted((one for one in held[name] if (one["at"], one["id"]) < (at, letter_id)), key=lambda one: one["id"], reverse=True)
+            items = older[: int(params["limit"])]
+            return {"items": items, "next": "more" if len(older) > len(items) else None}
+
+        return page
+
+    browser = console(FakeUpstreams({(name, "/api/dead-letters"): page_of(name) for name in held}))
+    seen, params = [], {"limit": "3"}
+    while True:
+        found = (await browser.get("/api/dead-letters", params=params, headers=KEY)).json()
+        seen += [letter["id"] for letter in found["items"]]
+        if found["next"] is None:
+            break
+        params["before"] = found["next"]
+    assert sorted(seen) == sorted(letter["id"] for letters in held.values() for letter in letters)
 
 
 async def test_a_letter_is_replayed_by_the_service_that_holds_it():
