@@ -85,7 +85,7 @@ class Reason(Struct, frozen=True, omit_defaults=True):
 
 
 class Consent(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Marketing consent belongs to the address it was given for."""
+    """Marketing consent belongs to the address it was given for. `source` and `at` are of the last word on marketing, not on a topic."""
 
     marketing: bool = False
     address: str | None = None
@@ -117,6 +117,7 @@ class Lead(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     id: str
     email: str | None = None
+    address_trusted: bool = True  # not where only a browser posted `email`: nothing may be mailed to it
     user_id: str | None = None
     readiness: int = 1
     points: float = 0.0

@@ -36,7 +36,7 @@ class ConsentChange(BaseModel):
 
 
 class LeadChange(BaseModel):
-    """`traits`: null takes one away. `tags`: a list is all tags there will be. `consent` is for the lead's address of this moment."""
+    """`traits`: null takes one away. `tags`: a list is all tags there will be. `consent` is for the address that a server named."""
 
     model_config = ConfigDict(extra="forbid")
     traits: dict[str, Any] = {}
@@ -54,8 +54,8 @@ async def change_lead(outbox: Outbox, rulebook: Rulebook, lead_id: str, change: 
         if living is None:
             return None
         event = _event(roster.leads[living].lead, change, key, work.now)
-        if refused := roster.take(event, raw=_encoded(event)):
-            names = ", ".join(sorted(refused)[:20])
+        if homeless := roster.take(event, raw=_encoded(event)):
+            names = ", ".join(sorted(name for rest in homeless for name in rest.traits)[:20])
             raise Problem(400, "trait_limit", f"a lead holds {MOST_TRAITS} traits of {LARGEST_TRAITS} bytes; no place for {names}")
         await save(work, roster)
         return roster.leads[living]

@@ -3,9 +3,8 @@
 An event is folded once: its recorded id is what makes a repeat harmless. One that can belong to no lead is set aside alone.
 """
 
-import hashlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,7 +15,7 @@ from services.scoring.rulebook import Rulebook
 from services.scoring.store import fetch, recorded, save
 from shared.errors import InvalidMessage
 from shared.log import Record
-from shared.wire import EVENTS, Event, decode_event, encode, replace
+from shared.wire import EVENTS, Event, decode_event, encode
 from shared.work import Work
 
 
@@ -67,16 +66,11 @@ def _arrived(work: Work, records: Sequence[Record]) -> dict[str, Arrived]:
 def _take(work: Work, roster: Roster, arrived: Arrived) -> None:
     event, names, record = arrived
     try:
-        refused = roster.take(event, names, record.value)
+        homeless = roster.take(event, names, record.value)
     except InvalidMessage as invalid:
         work.set_aside(EVENTS, record.key, record.value, code=invalid.code, message=str(invalid))
         return
-    if refused:
-        _set_aside_traits(work, event, record.key, refused)
-
-
-def _set_aside_traits(work: Work, event: Event, key: str, refused: dict[str, Any]) -> None:
-    """Keep traits that found no place as an event of their own, so that a replay applies them once there is room."""
-    rest = replace(event, id=hashlib.blake2b(f"{event.id}.traits".encode(), digest_size=16).hexdigest(), traits=refused)
-    message = f"a lead holds at most {MOST_TRAITS} traits of {LARGEST_TRAITS} bytes; no place for {', '.join(sorted(refused)[:20])}"
-    work.set_aside(EVENTS, key, encode(rest), code="trait_limit", message=message)
+    for rest in homeless:
+        few = ", ".join(sorted(rest.traits)[:20])
+        message = f"a lead holds at most {MOST_TRAITS} traits of {LARGEST_TRAITS} bytes; no place for {few}"
+        work.set_aside(EVENTS, record.key, encode(rest), code="trait_limit", message=message)

@@ -69,14 +69,16 @@ class Roster:
     merged: dict[str, int] = field(default_factory=dict)  # leads that ended here, with their last sequence
     issued: list[Issued] = field(default_factory=list)
     due: dict[str, datetime | None] = field(default_factory=dict)  # when to look at a lead again
+    homeless: list[Event] = field(default_factory=list)  # of the event taken last: what found no place
 
-    def take(self, event: Event, names: Names | None = None, raw: bytes | None = None) -> dict[str, Any]:
-        """Fold an event that was not folded yet; answers the traits that found no place in its lead.
+    def take(self, event: Event, names: Names | None = None, raw: bytes | None = None) -> list[Event]:
+        """Fold an event that was not folded yet; answers the traits that found no place, as events to repeat once there is room.
 
         `names` and `raw` (its JSON) if at hand. Raises InvalidMessage, and has changed nothing, where it can belong to no lead.
         """
         if event.depth > DEEPEST:
             raise InvalidMessage("loop", f"more than {DEEPEST} of our own effects led here: some journeys set each other off in a circle")
+        self.homeless = []
         lead_id, fresh = self._settled(event, names)
         before = self.leads[lead_id]
         rules = self.definitions.rules
@@ -89,7 +91,8 @@ class Roster:
             cause=event,
             profile_changed=fresh or differs(before.lead, seen.lead),
         )
-        return seen.refused
+        self._set_aside(seen.refused, event)
+        return self.homeless
 
     def rescore(self, lead_id: str) -> None:
         """Reckon a lead anew at this moment; where fading moved its readiness, that becomes an activity."""
@@ -150,7 +153,7 @@ class Roster:
     def _merge(self, lead_id: str, other_id: str, cause: Event) -> None:
         """The other becomes part of the lead: profile, evidence, and what leads to it."""
         mine, theirs = self.leads[lead_id], self.leads.pop(other_id)
-        lead, kept = join(mine.lead, mine.kept, theirs.lead, theirs.kept)
+        lead, kept, refused = join(mine.lead, mine.kept, theirs.lead, theirs.kept)
         self.tombstones[other_id] = lead_id
         self.merged[other_id] = theirs.sequence
         self.changed.discard(other_id)
@@ -158,6 +161,12 @@ class Roster:
         whole = replace(mine, lead=replace(lead, hot=mine.lead.hot or theirs.lead.hot), kept=kept, version=version)
         event = self._our_event("Lead Merged", f"{cause.id}.{other_id}", lead_id, cause, merged=other_id)
         self._issue(replace(whole, evidence=merge(mine.evidence, theirs.evidence)), event, encode(event), cause=cause, merged_from=other_id)
+        said_at = min((theirs.kept.trait_at[name] for name in refused), default=event.at)
+        self._set_aside(refused, replace(event, type="identify", name="", at=said_at, trusted=False, properties={}))
+
+    def _set_aside(self, refused: dict[str, Any], event: Event) -> None:
+        if refused:
+            self.homeless.append(replace(event, id=_digest("traits", event.id), traits=refused))
 
     def _issue(
         self, after: Scored, event: Event, raw: bytes, *, cause: Event, profile_changed: bool = True, merged_from: str | None = None

@@ -2,48 +2,43 @@
 
 event ──observe──► the lead after it, and what is kept beside it so that an older event that arrives later undoes nothing
 
-Each trait, tag, address and consent is a register of its own: what was said last counts, by the events' own times; of what was said at the
-same moment, the greater JSON text. So the same events in any order leave the same profile.
+Each trait and tag, the company, the zone and the locale is a register of its own; address and consent are of reach.py. So the same events
+in any order leave the same profile, as long as all of its traits find a place.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from services.scoring.history import Noted, join_histories, join_orders, purchase, remember
+from services.scoring.reach import Reach, both, heard, reachable
 from services.scoring.readiness import earned_at
-from shared.wire import OURSELVES, Consent, Event, Lead, encode, replace
+from services.scoring.registers import Said, is_later, later
+from shared.wire import OURSELVES, Event, Lead, encode, replace
 
 MOST_TRAITS = 200
 LARGEST_TRAITS = 16 * 1024
 """Bytes of JSON that all traits of one lead may take."""
-_ADDRESS = re.compile(r"[^\s@<>()\[\],;:\"\\\x00-\x1f\x7f]{1,64}@(?=.{4,253}$)([^\W_]([\w-]{0,61}[^\W_])?\.)+[^\W_]([\w-]{0,61}[^\W_])?")
+LONGEST_NAME = 200
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+\-/]{0,63}")
 _LOCALE = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8}){0,3}")
 
 
-class Said(NamedTuple):
-    """An address and when it was named; None: that there is none."""
-
-    address: str | None
-    at: datetime
-
-
 class Kept(NamedTuple):
-    """Beside the lead that others see: when things were said, and the addresses told by a server, posted by a browser, agreed to."""
+    """Beside the lead that others see: when things were said, and what was said of where it may be reached and where it is."""
 
-    trait_at: dict[str, datetime]
-    tag_at: dict[str, datetime]
-    company_at: datetime | None
-    told: Said | None
-    posted: Said | None
-    given: Consent
+    trait_at: Mapping[str, datetime] = {}
+    tag_at: Mapping[str, datetime] = {}
+    company_at: datetime | None = None
+    reach: Reach = Reach()
+    zone: Said | None = None  # as the context of its events named it
+    locale: Said | None = None
 
 
-NOTHING_KEPT = Kept({}, {}, None, None, None, Consent())
+NOTHING_KEPT = Kept()
 
 
 class Observed(NamedTuple):
@@ -57,51 +52,52 @@ class Observed(NamedTuple):
 def observe(lead: Lead, kept: Kept, event: Event, noted: Noted) -> Observed:
     """Fold one event into the profile. The caller sees to it that no event is folded twice."""
     at = earned_at(event)
-    seen = _past(lead, event, noted, at) | _whereabouts(lead, event, at)
+    seen = _past(lead, event, noted, at)
+    traits = lead.traits
     refused: dict[str, Any] = {}
+    kept = _placed(kept._replace(reach=heard(kept.reach, event, at)), event, at)
     if event.type == "identify":
-        kept, traits, refused = _traits(lead, kept, event.traits, at)
-        kept, tags = _tags(lead, kept, event, at)
-        kept = _addressed(kept, event, at)
-        seen |= {"traits": traits, "tags": tags, "timezone": _zone(traits) or seen["timezone"], "locale": _locale(traits) or seen["locale"]}
+        said = ((name, value, at) for name, value in event.traits.items() if name != "consent")
+        traits, trait_at, refused = _admitted(traits, kept.trait_at, said)
+        kept, seen["tags"] = _tags(lead, kept._replace(trait_at=trait_at), event, at)
     elif event.type == "group":
         kept, seen["company"] = _company(lead, kept, event, at)
-    after = _agreed(kept, event, at)
-    return Observed(replace(lead, **seen, **_reachable(after)), after, refused)
+    if event.source != OURSELVES or event.properties.get("human") is True:
+        seen["last_seen_at"] = max(lead.last_seen_at, at)
+    return Observed(replace(lead, **seen, **_told_by(traits, kept)), kept, refused)
 
 
-def join(lead: Lead, kept: Kept, other: Lead, other_kept: Kept) -> tuple[Lead, Kept]:
-    """The profile of two leads that are one person, under the first one's id: as if all events had been folded into one."""
-    traits, trait_at = _newest(lead.traits, kept.trait_at, other.traits, other_kept.trait_at)
+def join(lead: Lead, kept: Kept, other: Lead, other_kept: Kept) -> Observed:
+    """The profile of two leads that are one person, under the first one's id; what it holds has its place before what the other brings."""
+    brought = sorted(other_kept.trait_at.items(), key=lambda word: (word[0] in other.traits, word[1], word[0]))  # first what makes room
+    said = ((name, other.traits.get(name), at) for name, at in brought)
+    traits, trait_at, refused = _admitted(lead.traits, kept.trait_at, said)
     tags, tag_at = _newest(dict.fromkeys(lead.tags, True), kept.tag_at, dict.fromkeys(other.tags, True), other_kept.tag_at)
-    theirs = _is_later(other_kept.company_at, other.company, kept.company_at, lead.company)
+    theirs = is_later(other_kept.company_at, other.company, kept.company_at, lead.company)
     joined = Kept(
         trait_at,
         tag_at,
         other_kept.company_at if theirs else kept.company_at,
-        _later(kept.told, other_kept.told),
-        _later(kept.posted, other_kept.posted),
-        _newer_consent(kept.given, other_kept.given),
+        both(kept.reach, other_kept.reach),
+        later(kept.zone, other_kept.zone),
+        later(kept.locale, other_kept.locale),
     )
-    newer, older = (other, lead) if other.last_seen_at > lead.last_seen_at else (lead, other)
     seen = {
-        "traits": traits,
         "tags": sorted(tags),
         "company": other.company if theirs else lead.company,
-        "timezone": _zone(traits) or newer.timezone or older.timezone,
-        "locale": _locale(traits) or newer.locale or older.locale,
         "created_at": min(lead.created_at, other.created_at),
-        "last_seen_at": newer.last_seen_at,
+        "last_seen_at": max(lead.last_seen_at, other.last_seen_at),
         "events": join_histories(lead.events, other.events),
         "orders": join_orders(lead.orders, other.orders),
     }
-    return replace(lead, **seen, **_reachable(joined)), joined
+    return Observed(replace(lead, **seen, **_told_by(traits, joined)), joined, refused)
 
 
 def differs(one: Lead, other: Lead) -> bool:
     """Whether anything but counts and readiness is different: what mails and conditions go by."""
     return (
-        (one.email, one.user_id, one.timezone, one.locale) != (other.email, other.user_id, other.timezone, other.locale)
+        (one.email, one.address_trusted, one.user_id) != (other.email, other.address_trusted, other.user_id)
+        or (one.timezone, one.locale) != (other.timezone, other.locale)
         or one.traits != other.traits
         or one.tags != other.tags
         or one.consent != other.consent
@@ -109,36 +105,39 @@ def differs(one: Lead, other: Lead) -> bool:
     )
 
 
-def address_of(text: Any) -> str | None:
-    """A mail address as its owner writes it, the domain in lower case; None for what is none."""
-    if not isinstance(text, str) or not _ADDRESS.fullmatch(text.strip()):
-        return None
-    local, _, domain = text.strip().rpartition("@")
-    return f"{local}@{domain.lower()}"
+def _told_by(traits: dict[str, Any], kept: Kept) -> dict[str, Any]:
+    """What follows from what is kept: a trait names the zone and the language before any context does."""
+    zone, locale = (said.what if said is not None else None for said in (kept.zone, kept.locale))
+    return {"traits": traits, "timezone": _zone(traits) or zone, "locale": _locale(traits) or locale, **reachable(kept.reach)}
 
 
-def _traits(lead: Lead, kept: Kept, said: Mapping[str, Any], at: datetime) -> tuple[Kept, dict[str, Any], dict[str, Any]]:
-    """What was said about the lead; null takes a trait away. `consent` is none: it is an act with its own rules."""
-    traits, trait_at, refused = dict(lead.traits), dict(kept.trait_at), {}
+def _admitted(
+    held: Mapping[str, Any], held_at: Mapping[str, datetime], said: Iterable[tuple[str, Any, datetime]]
+) -> tuple[dict[str, Any], dict[str, datetime], dict[str, Any]]:
+    """The traits after what was said, when each was said, and what found no place. Null takes a trait away."""
+    traits, trait_at, refused = dict(held), dict(held_at), {}
     room = LARGEST_TRAITS - len(encode(traits))
-    for name, value in said.items():
-        if name == "consent" or not _is_later(at, value, trait_at.get(name), traits.get(name)):
+    for name, value, at in said:
+        if not is_later(at, value, trait_at.get(name), traits.get(name)):
             continue
         growth = _size(name, value) - _size(name, traits.get(name))
-        if growth > max(room, 0) or not _has_place(name, value, traits, trait_at):
+        is_one_too_many = value is not None and name not in traits and len(traits) >= MOST_TRAITS
+        if is_one_too_many or growth > max(room, 0) or len(name) > LONGEST_NAME:
             refused[name] = value
             continue
         room -= growth
         trait_at[name], traits[name] = at, value
         if value is None:
             del traits[name]
-    return kept._replace(trait_at=trait_at), traits, refused
+    return traits, _remembered(trait_at, traits), refused
 
 
-def _has_place(name: str, value: Any, traits: Mapping[str, Any], trait_at: Mapping[str, datetime]) -> bool:
-    if name in traits:
-        return True
-    return (value is None or len(traits) < MOST_TRAITS) and (name in trait_at or len(trait_at) < 2 * MOST_TRAITS)
+def _remembered(trait_at: dict[str, datetime], traits: Mapping[str, Any]) -> dict[str, datetime]:
+    """Of the names taken away, those taken last: as many as there may be traits."""
+    taken = sorted((name for name in trait_at if name not in traits), key=lambda name: (trait_at[name], name))
+    for name in taken[:-MOST_TRAITS]:
+        del trait_at[name]
+    return trait_at
 
 
 def _size(name: str, value: Any) -> int:
@@ -153,89 +152,29 @@ def _tags(lead: Lead, kept: Kept, event: Event, at: datetime) -> tuple[Kept, lis
     tags, tag_at = set(lead.tags), dict(kept.tag_at)
     for there, named in ((False, change.get("remove", ())), (True, change.get("add", ()))):
         for tag in named:
-            if _is_later(at, there or None, tag_at.get(tag), (tag in tags) or None):
+            if is_later(at, there or None, tag_at.get(tag), (tag in tags) or None):
                 tag_at[tag] = at
                 (tags.add if there else tags.discard)(tag)
     return kept._replace(tag_at=tag_at), sorted(tags)
 
 
-def _addressed(kept: Kept, event: Event, at: datetime) -> Kept:
-    if "email" not in event.traits:
-        return kept
-    said = Said(address_of(event.traits["email"]), at)
-    if event.trusted:
-        return kept._replace(told=_later(kept.told, said))
-    return kept._replace(posted=_later(kept.posted, said))
-
-
-def _agreed(kept: Kept, event: Event, at: datetime) -> Kept:
-    """Consent given or withdrawn: by a trusted identify, for the address of this moment, or by unsubscribing."""
-    if event.source == OURSELVES and event.name == "Unsubscribed":
-        topic = event.properties.get("topic")
-        everything = topic in (None, "", "all")
-        return _with_consent(kept, {"marketing": False} if everything else {"topics": {str(topic): False}}, "unsubscribed", at)
-    if event.type == "identify" and event.trusted and "consent" in event.traits:
-        act = event.traits["consent"]
-        return _with_consent(kept, act if isinstance(act, dict) else {"marketing": act}, event.source, at)
-    return kept
-
-
-def _with_consent(kept: Kept, act: Mapping[str, Any], source: str, at: datetime) -> Kept:
-    """Only true gives and only false withdraws; anything else says nothing."""
-    known, marketing, topics = kept.given, act.get("marketing"), act.get("topics")
-    chosen = {topic: wanted for topic, wanted in topics.items() if isinstance(wanted, bool)} if isinstance(topics, dict) else {}
-    if not isinstance(marketing, bool) and not chosen:
-        return kept
-    said = Consent(
-        marketing=marketing if isinstance(marketing, bool) else known.marketing,
-        address=_address(kept) if isinstance(marketing, bool) else known.address,
-        topics={**known.topics, **chosen},
-        source=str(act.get("source") or source),
-        at=at,
-    )
-    return kept._replace(given=_newer_consent(known, said))
-
-
-def _newer_consent(one: Consent, other: Consent) -> Consent:
-    return other if _is_later(other.at, other, one.at, one) else one
-
-
-def _reachable(kept: Kept) -> dict[str, Any]:
-    """The address and the consent that hold now: consent belongs to the address it was given for."""
-    address, given = _address(kept), kept.given
-    if given.marketing and (address is None or given.address is None or address.casefold() != given.address.casefold()):
-        given = replace(given, marketing=False)
-    return {"email": address, "consent": given}
-
-
-def _address(kept: Kept) -> str | None:
-    """What a server told us; else the one that consent was given for; else what a browser posted, which thus replaces neither."""
-    if kept.told is not None and kept.told.address is not None:
-        return kept.told.address
-    if kept.told is None and kept.given.address is not None:
-        return kept.given.address
-    return kept.posted.address if kept.posted is not None else None
-
-
 def _company(lead: Lead, kept: Kept, event: Event, at: datetime) -> tuple[Kept, dict[str, Any]]:
     """The group named last; what is said of the same group is laid together."""
     group = {"id": event.group_id, **event.traits} if event.group_id is not None else dict(event.traits)
-    later = _is_later(at, group, kept.company_at, lead.company)
+    later = is_later(at, group, kept.company_at, lead.company)
     newer, older = (group, lead.company) if later else (lead.company, group)
     company = {**older, **newer} if older.get("id") == newer.get("id") else newer
     return kept._replace(company_at=at if later else kept.company_at), company if _size("", company) <= LARGEST_TRAITS else lead.company
 
 
-def _whereabouts(lead: Lead, event: Event, at: datetime) -> dict[str, Any]:
-    """When the lead was last seen, and the zone and language of its newest event where no trait names them."""
-    newest = at >= lead.last_seen_at
-    zone, locale = lead.timezone, lead.locale
-    if event.context and (newest or zone is None):
-        zone = _zone(lead.traits) or _zone(event.context) or zone
-    if event.context and (newest or locale is None):
-        locale = _locale(lead.traits) or _locale(event.context) or locale
-    acted = event.source != OURSELVES or event.properties.get("human") is True
-    return {"timezone": zone, "locale": locale, "last_seen_at": at if newest and acted else lead.last_seen_at}
+def _placed(kept: Kept, event: Event, at: datetime) -> Kept:
+    """The zone and the language that the newest context names."""
+    zone, locale = _zone(event.context), _locale(event.context)
+    if zone is not None:
+        kept = kept._replace(zone=later(kept.zone, Said(zone, at)))
+    if locale is not None:
+        kept = kept._replace(locale=later(kept.locale, Said(locale, at)))
+    return kept
 
 
 def _past(lead: Lead, event: Event, noted: Noted, at: datetime) -> dict[str, Any]:
@@ -279,18 +218,6 @@ def _newest(
     """Two sets of registers laid together, each name as it was said last."""
     values, moments = dict(one), dict(one_at)
     for name, at in other_at.items():
-        if _is_later(at, other.get(name), one_at.get(name), one.get(name)):
+        if is_later(at, other.get(name), one_at.get(name), one.get(name)):
             moments[name], values[name] = at, other.get(name)
     return {name: value for name, value in values.items() if value is not None}, moments
-
-
-def _is_later(at: datetime | None, value: Any, than_at: datetime | None, than: Any) -> bool:
-    if at is None or than_at is None or at != than_at:
-        return at is not None and (than_at is None or at > than_at)
-    return encode(value) > encode(than)
-
-
-def _later(one: Said | None, other: Said | None) -> Said | None:
-    if one is None or other is None:
-        return one or other
-    return other if _is_later(other.at, other.address, one.at, one.address) else one

@@ -87,6 +87,24 @@ async def test_traits_beyond_the_limit_are_set_aside_and_can_be_replayed(house: 
     assert "t000" not in traits
 
 
+async def test_traits_that_a_merge_has_no_place_for_are_set_aside_and_can_be_replayed_but_name_no_address(house: House):
+    identify = {"type": "identify", "user_id": None}
+    await house.handle(
+        an_event("", id="a", type="identify", traits={f"t{number:03}": 1 for number in range(200)}),
+        an_event("", id="b", **identify, anonymous_id="d", traits={"email": "eve@example.com", "plan": "pro"}),
+        an_event("Page Viewed", id="c", anonymous_id="d", trusted=True),
+    )
+    lead = await house.lead()
+    assert len(lead["traits"]) == 200
+    (letter,) = (await house.get("/api/dead-letters"))["items"]
+    assert letter["code"] == "trait_limit"
+    await house.patch(lead["id"], traits={"t000": None, "t001": None}, consent=True)
+    await house.handle_raw([letter["payload"].encode()])
+    lead = await house.lead()
+    assert (lead["traits"]["plan"], lead["traits"]["email"]) == ("pro", "eve@example.com")
+    assert (lead["consent"]["marketing"], lead["consent"]["address"]) == (False, None)
+
+
 async def test_a_merged_lead_leaves_a_tombstone_and_its_events_move_along(house: House):
     await house.handle(an_event(id="a"), an_event("Webinar Attended", id="b", user_id=None, anonymous_id="d"))
     anonymous = next(activity.lead.id for activity in house.activities if activity.lead.user_id is None)
