@@ -8,12 +8,12 @@ import pytest
 
 from tests.e2e.house import STARTER, House, until
 
-DAY_A_SECOND = "86400"
+A_DAY_AND_MORE_A_SECOND = "100000"
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path, STARTER, "--speed", DAY_A_SECOND)
+    house = House(tmp_path, STARTER, "--speed", A_DAY_AND_MORE_A_SECOND)
     house.start()
     yield house
     house.close()
