@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from dripline.data_folder import DataFolder
 from dripline.demo.mailbox import Mailbox, Reception
 from dripline.demo.mailbox_pages import mailbox_room
-from dripline.demo.sales import SalesInbox
+from dripline.demo.sales import HouseSender, SalesInbox
 from dripline.doorway import doorway
 from dripline.environment import is_demo_sales, playbook_environment
 from dripline.folder_clock import EVERY as RESERVE_EVERY
@@ -137,14 +137,16 @@ def _stages(settings: RunSettings, ports: Ports, url: str, environ: Mapping[str,
         MailerSettings,
         smtp_url=reception.url if reception else settings.smtp_url,
         public_url=settings.public_url or url,
-        allow_private_webhooks=settings.allow_private_webhooks or is_demo_sales(environ, url),
+        allow_private_webhooks=settings.allow_private_webhooks,
         sole_owner=True,
     )
+    ours = environ["SALES_WEBHOOK_URL"] if is_demo_sales(environ, url) else ""
+    webhooks = HouseSender(ours, allow_private=settings.allow_private_webhooks)
     return {
         "ingest": ingest.build(read_settings(IngestSettings), ports),
         "scoring": scoring.build(read_settings(ScoringSettings), ports, environ),
         "journeys": journeys.build(read_settings(JourneysSettings), ports),
-        "mailer": mailer.build(mailer_settings, ports, environ=environ),
+        "mailer": mailer.build(mailer_settings, ports, environ=environ, webhooks=webhooks),
     }
 
 

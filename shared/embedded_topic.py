@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime
 
-from shared.errors import ConfigurationError, DriplineError
+from shared.errors import ConfigurationError, DriplineError, Outage
 from shared.log import Batch, Positions, Record
 from shared.parcel import unpack
 from shared.segment_cursor import Cursor
@@ -55,7 +55,10 @@ class EmbeddedSubscription:
         while True:
             waiter: _Future = asyncio.get_running_loop().create_future()
             self.waiter = waiter  # before looking: what is committed after the look wakes it
-            batch = self._look(limit)
+            try:
+                batch = self._look(limit)
+            except OSError as error:
+                raise Outage(f"the log cannot be read: {error}") from error
             if batch is not None:
                 self.waiter = None
                 return batch

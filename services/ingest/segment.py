@@ -98,6 +98,7 @@ class Call:
     trusted: bool
     historical: bool
     received_at: datetime
+    id: str = ""  # names events without a `messageId` where the same request may be read again; else each reading names them anew
 
 
 @dataclass(slots=True)
@@ -118,13 +119,17 @@ _decode_texts = msgspec.json.Decoder(_Texts).decode
 def read(body: bytes, *, is_batch: bool) -> Envelope:
     """The events of a body. Raises InvalidMessage where the body as a whole is none of ours."""
     envelope = _strictly(body, is_batch=is_batch) or _loosely(body, is_batch=is_batch)
-    if len(envelope.texts) > MOST_EVENTS:
-        raise InvalidMessage("too_many_events", f"a batch of {len(envelope.texts)} events; send at most {MOST_EVENTS} at once")
     if envelope.context:
         _check_context(encode(envelope.context), len(envelope.texts))
     for index in too_deep(envelope.texts):
         envelope.glances[index] = Rejection("too_deep", f"an event nested more than {DEEPEST} levels deep")
     return envelope
+
+
+def _check_count(events: int) -> None:
+    """Asked before anything is done for each event: a small request may unfold into millions of empty ones."""
+    if events > MOST_EVENTS:
+        raise InvalidMessage("too_many_events", f"a batch of {events} events; send at most {MOST_EVENTS} at once")
 
 
 def _check_context(context: bytes, events: int) -> None:
@@ -157,7 +162,7 @@ def sift(envelope: Envelope, call: Call) -> Sifted:
 
 def read_again(rejected: Rejected) -> Sequence[tuple[str, bytes]] | Rejection:
     """A rejected event under today's rules: its parcel, or why not."""
-    call = Call(rejected.type, rejected.source, rejected.trusted, rejected.historical, rejected.received_at)
+    call = Call(rejected.type, rejected.source, rejected.trusted, rejected.historical, rejected.received_at, rejected.id)
     try:
         sifted = sift(read(rejected.payload.encode(), is_batch=False), call)
     except InvalidMessage:
@@ -173,8 +178,10 @@ def _strictly(body: bytes, *, is_batch: bool) -> Envelope | None:
         if not body.isascii():
             body.decode()
         if is_batch:
+            raw = _decode_texts(body).batch
+            _check_count(len(raw))
             batch = _decode_batch(body)
-            texts = [*map(bytes, _decode_texts(body).batch)]
+            texts = [*map(bytes, raw)]
             return Envelope(texts, [*batch.batch], _moment(batch.sent_at), batch.write_key, _object(batch.context))
         single = _decode_glance(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -189,6 +196,7 @@ def _loosely(body: bytes, *, is_batch: bool) -> Envelope:
     listed = found.get("batch") if is_batch else [found]
     if not isinstance(listed, list):
         raise InvalidMessage("no_batch", "a batch needs `batch`, a list of events")
+    _check_count(len(listed))
     context = _object(found.get("context")) if is_batch else {}
     return Envelope([*map(encode, listed)], [*map(_glance, listed)], _moment(found.get("sentAt")), found.get("writeKey"), context)
 
@@ -257,7 +265,7 @@ def _parcel(items: Sequence[bytes], seen: Sequence[Glance], envelope: Envelope, 
     """A parcel and its key, that of the request's first event."""
     nameless = any(glance.message_id in _EMPTY for glance in seen)
     parcel = Parcel(
-        id=uuid.uuid4().hex if nameless else "",
+        id=(call.id or uuid.uuid4().hex) if nameless else "",
         type=call.type,
         source=call.source,
         trusted=call.trusted,

@@ -26,6 +26,8 @@ OF_AN_EVENT = frozenset({"event"})
 OF_A_LEAD = frozenset({"lead.traits", "lead.tags", "lead.consent"})
 
 _ASKED_FOR = re.compile(r"lead\.events\s*(?:\[\s*(['\"])(?P<quoted>.+?)\1\s*\]|\.(?P<plain>[A-Za-z_]\w*))")
+_AFTER_EVENT = re.compile(rb"after_event\s*:\s*[\"']?([^\"'\n#},]+?)[\"']?\s*(?:[#},\n]|$)")
+"""`reentry: {after_event: NAME}` asks for that history too."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -147,6 +149,7 @@ def _histories(files: Mapping[str, bytes]) -> Iterator[str]:
     It is looked for as text, not parsed: one name too many costs a little room, and the other parts' languages stay theirs.
     """
     for file, text in files.items():
+        yield from (name.decode("utf-8", "replace") for name in _AFTER_EVENT.findall(text))
         for part in _texts(file, text):
             for found in _ASKED_FOR.finditer(part):
                 yield found["quoted"] or found["plain"]

@@ -404,3 +404,17 @@ def test_a_rejected_event_that_is_good_today_becomes_an_event() -> None:
     (record,) = unpack(Record(key, value, NOON))
     event = decode_event(record.value)
     assert (event.type, event.trusted, event.received_at) == ("track", True, NOON)
+
+
+def test_a_rejected_event_read_again_twice_is_the_same_event_though_it_has_no_message_id() -> None:
+    without_id = {key: value for key, value in a_track().items() if key != "messageId"}
+    rejected = replace(batch(a_track(event="Email Sent")).rejected[0][1], payload=json.dumps(without_id))
+    assert read_again(rejected) == read_again(rejected)
+
+
+@pytest.mark.parametrize("item", [b"{}", b"0", b"[]"])
+def test_millions_of_empty_events_are_counted_before_any_is_looked_at(item: bytes) -> None:
+    body = b'{"batch":[' + b",".join([item] * (MOST_EVENTS + 1)) + b"]}"
+    with pytest.raises(InvalidMessage) as refused:
+        read(body, is_batch=True)
+    assert refused.value.code == "too_many_events"
