@@ -169,8 +169,12 @@ def check_events(state: Path, ledger: Ledger) -> None:
     """Promise 1: what was answered with 200 is recorded once, and moved its lead to where the same events always lead."""
     with sqlite3.connect(state) as database:
         events = [decode_event(row[0]) for row in database.execute("SELECT event FROM scoring_event")]
-        readiness = dict(database.execute("SELECT user_id, readiness FROM scoring_lead WHERE merged_into IS NULL"))
+        leads = database.execute("SELECT user_id, readiness, state FROM scoring_lead WHERE merged_into IS NULL").fetchall()
+    readiness = {user: value for user, value, _ in leads}
+    held = {user: float(msgspec.json.decode(state)["lead"].get("points", 0)) for user, _, state in leads}
     recorded = Counter(event.message_id for event in events if event.source != OURSELVES)
+    steps = Counter(event.user_id for event in events if event.name in EXPECTED)
+    assert {user: round(points % 1 * 100) for user, points in held.items()} == {user: steps[user] for user in held}
     assert ledger.accepted - set(recorded) == set()
     assert set(recorded) <= ledger.sent
     assert max(recorded.values()) == 1
