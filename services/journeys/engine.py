@@ -20,7 +20,7 @@ DEEPEST = 16
 SETTLED = frozenset({"Email Sent", "Email Suppressed", "Email Failed", "Email In Doubt"})
 """The events that end a send step."""
 
-UNREACHABLE = frozenset({"no_address", "no_consent", "suppressed"})
+UNREACHABLE = frozenset({"no_address", "unconfirmed_address", "no_consent", "suppressed"})
 """The reasons for which nothing can reach the lead."""
 
 
