@@ -55,10 +55,7 @@ class EmbeddedSubscription:
         while True:
             waiter: _Future = asyncio.get_running_loop().create_future()
             self.waiter = waiter  # before looking: what is committed after the look wakes it
-            try:
-                batch = self._look(limit)
-            except OSError as error:
-                raise Outage(f"the log cannot be read: {error}") from error
+            batch = self._look(limit)
             if batch is not None:
                 self.waiter = None
                 return batch
@@ -115,10 +112,12 @@ class EmbeddedSubscription:
             offset = cursor.offset
             try:
                 entry = cursor.take()
-            except DriplineError:
-                if not records:
-                    raise
-                break
+            except (DriplineError, OSError) as error:
+                if records:
+                    break  # what was taken is handed out; the next look meets the trouble again
+                if isinstance(error, OSError):
+                    raise Outage(f"the log cannot be read: {error}") from error
+                raise
             if entry is None:
                 break
             found = unpack(entry)

@@ -91,7 +91,7 @@ def told_traits(lead: Mapping[str, Any]) -> dict[str, Any]:
 def _event(item: Mapping[str, Any]) -> Line:
     title = item["name"] or UNNAMED.get(item["type"], item["type"])
     said = item.get("properties") or item.get("traits") or {}
-    if "enrollment_id" not in said:
+    if not {"enrollment_id", "journey", "step"} <= said.keys():  # anybody may send properties of any name
         return Line(item["at"], "event", title, plain(said) if said else "")
     rest = plain({name: value for name, value in said.items() if name not in OF_A_MAIL and value is not None})
     whence = f"{said['journey']} · {said['step']}"

@@ -1,6 +1,6 @@
 """What readers do with a mail that reached them: they open it, click, unsubscribe. Kept on the delivery, told as events."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,6 +17,10 @@ from shared.errors import ConfigurationError
 from shared.work import Outbox, Work
 
 D = DELIVERIES.c
+
+
+PRESSED_TWICE = timedelta(minutes=1)
+"""Within this a second unsubscription is the same one."""
 
 
 class LedgerReaders:
@@ -73,25 +77,29 @@ class LedgerReaders:
             await _tell(work, delivery, OPENED, at, str(hit), {"human": False})
 
     async def unsubscribe(self, delivery_id: str, at: datetime) -> None:
-        """Withdraw the reader's consent to marketing: after this commit none goes out. A second call changes nothing."""
+        """Withdraw the reader's consent to marketing: after this commit none goes out. A second call only renews the moment.
+
+        A consent given between two calls may still be on its way: the later word must stand, so it is told again unless it was just told.
+        """
         async with self._outbox.work() as work:
             delivery = (await store.lock(work.conn, [delivery_id])).get(delivery_id)
             if delivery is None or delivery.address is None:
                 return
             recipient = (await leads.load_recipients(work.conn, [delivery.lead_id])).get(delivery.lead_id)
             consent = recipient.lead.consent if recipient else wire.Consent()
-            if await _has_unsubscribed(work.conn, delivery.address, consent):
-                return
+            just_told = await _has_just_unsubscribed(work.conn, delivery.address, consent, at)
             about = {"scope": "marketing", "reason": "unsubscribed", "delivery_id": delivery_id, "at": at}
             addresses = {delivery.address, recipient.lead.email or delivery.address if recipient else delivery.address}
             await leads.save_suppressions(work.conn, [about | {"address": address} for address in sorted(addresses)])
-            await _tell(work, delivery, UNSUBSCRIBED, at, at.isoformat(), {})
+            if not just_told:
+                await _tell(work, delivery, UNSUBSCRIBED, at, at.isoformat(), {})
 
 
-async def _has_unsubscribed(connection: AsyncConnection, address: str, consent: wire.Consent) -> bool:
-    """Whether an earlier unsubscription of this address still stands."""
+async def _has_just_unsubscribed(connection: AsyncConnection, address: str, consent: wire.Consent, now: datetime) -> bool:
+    """Whether this address unsubscribed a moment ago: mail programs and readers press twice."""
     standing = (await leads.load_suppressions(connection, [address])).values()
-    return any(suppresses(one, consent) for found in standing for one in found if one.scope == "marketing")
+    marketing = [one for found in standing for one in found if one.scope == "marketing" and suppresses(one, consent)]
+    return any(now - one.at < PRESSED_TWICE for one in marketing)
 
 
 async def _count(connection: AsyncConnection, delivery_id: str, column: str) -> int:

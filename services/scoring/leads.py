@@ -17,7 +17,7 @@ from services.scoring.identity import Names, Owner, names_of, settle
 from services.scoring.profile import NOTHING_KEPT, Kept, differs, join, observe
 from services.scoring.readiness import Evidence, Rules, earned_at, fold, is_hot, merge, next_change_at, readiness
 from shared.errors import InvalidMessage
-from shared.wire import OURSELVES, Activity, Event, Lead, encode, replace
+from shared.wire import OURSELVES, Activity, Consent, Event, Lead, encode, replace
 
 DEEPEST = 16
 """How many of our own effects may lie between an event and a person: past it, journeys set each other off in a circle."""
@@ -153,7 +153,10 @@ class Roster:
     def _merge(self, lead_id: str, other_id: str, cause: Event) -> None:
         """The other becomes part of the lead: profile, evidence, and what leads to it."""
         mine, theirs = self.leads[lead_id], self.leads.pop(other_id)
-        lead, kept, refused = join(mine.lead, mine.kept, theirs.lead, theirs.kept)
+        their_kept = theirs.kept
+        if not cause.trusted and mine.kept.reach.told:  # a browser joins a device, and never replaces an address that a server named
+            their_kept = their_kept._replace(reach=their_kept.reach._replace(told=(), given=Consent()))
+        lead, kept, refused = join(mine.lead, mine.kept, theirs.lead, their_kept)
         self.tombstones[other_id] = lead_id
         self.merged[other_id] = theirs.sequence
         self.changed.discard(other_id)

@@ -164,7 +164,9 @@ def _company(lead: Lead, kept: Kept, event: Event, at: datetime) -> tuple[Kept, 
     later = is_later(at, group, kept.company_at, lead.company)
     newer, older = (group, lead.company) if later else (lead.company, group)
     company = {**older, **newer} if older.get("id") == newer.get("id") else newer
-    return kept._replace(company_at=at if later else kept.company_at), company if _size("", company) <= LARGEST_TRAITS else lead.company
+    if _size("", company) > LARGEST_TRAITS:
+        return kept, lead.company
+    return kept._replace(company_at=at if later else kept.company_at), company
 
 
 def _placed(kept: Kept, event: Event, at: datetime) -> Kept:

@@ -1,6 +1,7 @@
 """The embedded log's own promises: what a crash, a full disk, damage and age do to its files."""
 
 import asyncio
+import errno
 import itertools
 import os
 import resource
@@ -371,3 +372,26 @@ async def test_an_append_whose_caller_gave_up_does_no_harm(opened: Open) -> None
     given_up.cancel()
     await append(log, b"b")
     assert (await all_of(log, 2))[-1] == b"b"
+
+
+async def test_what_was_read_before_a_segment_that_cannot_be_opened_is_handed_out(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = EmbeddedLog(tmp_path / "log", clock, segment_bytes=100)
+    for value in (b"one" * 100, b"two" * 100):
+        await log.append("t", [("k", os.urandom(300) + value)])  # a segment each
+    opened, real = [], os.open
+
+    def failing(path: str, flags: int, *rest: int) -> int:
+        if flags == os.O_RDONLY and str(path).endswith(".log"):
+            opened.append(path)
+            if len(opened) == 2:
+                raise OSError(errno.EMFILE, "Too many open files")
+        return real(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", failing)
+    subscription = log.subscribe("g", "t", Stored())
+    found = [record.value[300:303] for _ in range(2) for record in (await subscription.next(10)).records]
+    assert found == [b"one", b"two"]
+    await subscription.close()
+    await log.close()

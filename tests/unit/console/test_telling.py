@@ -79,3 +79,10 @@ def test_a_walk_says_where_it_stands(enrollment, where, story):
 def test_only_an_active_walk_wakes():
     assert walk({"journey": "j", "status": "exited", "wake_at": AT}).wake_at is None
     assert walk({"journey": "j", "status": "active", "wake_at": AT}).wake_at == AT
+
+
+def test_an_event_from_outside_that_names_an_enrollment_is_told_like_any_other():
+    told = line({"kind": "event", "at": AT, "type": "track", "name": "Bought", "properties": {"enrollment_id": 1}})
+    assert told is not None
+    assert told.title == "Bought"
+    assert "enrollment_id" in told.detail
