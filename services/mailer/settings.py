@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class MailerSettings(BaseSettings):
     """Settings of the mailer, from the environment with the prefix `DRIPLINE_`."""
 
-    model_config = SettingsConfigDict(env_prefix="DRIPLINE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="DRIPLINE_", env_file=".env", frozen=True, extra="ignore")
 
     smtp_url: SecretStr  # smtp://user:pass@host:587 or smtps://…
     public_url: str = "http://127.0.0.1:8300"  # where readers reach the pages that the links in mails lead to
