@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import uvicorn
@@ -20,6 +21,7 @@ from dripline.settings import RunSettings, read_settings
 from dripline.watch import EVERY as WATCH_EVERY
 from dripline.watch import Watch
 from dripline.worker import Worker
+from shared.clock import real_now
 from shared.errors import ConfigurationError
 from shared.housekeeping import Chore
 from shared.playbooks import Playbook, read_folder
@@ -135,6 +137,19 @@ def _url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _warnings(house: House, settings: RunSettings) -> list[str]:
+    """What would surprise later: a clock that is ahead, links that lead nowhere."""
+    found = []
+    ahead = house.ports.clock.now() - real_now()
+    if ahead > timedelta(minutes=1):
+        found.append(
+            f"Warning: this folder once ran fast; its clock is {str(ahead).split('.')[0]} ahead, and events of today count as late."
+        )
+    if settings.smtp_url and not settings.public_url:
+        found.append("Warning: mails leave the house, but their links lead here. Set DRIPLINE_PUBLIC_URL to the address readers reach.")
+    return found
+
+
 def _greeting(house: House, settings: RunSettings, new_password: str | None) -> str:
     """What `run` says once it is up; the console's password only when it was made just now."""
     folder, url = house.folder.path, house.url
@@ -148,6 +163,7 @@ def _greeting(house: House, settings: RunSettings, new_password: str | None) -> 
         f"  tracking API  {url}/v1/   write key: {house.write_key}",
         "  secret key    " + ("DRIPLINE_API_KEY" if settings.api_key else f"in {folder / 'api_key'}") + ", for your servers and the API",
         f"Ctrl-C stops it; what it knows stays in {folder}",
+        *_warnings(house, settings),
         "",
     ]
     return "\n".join(lines) + "\n"

@@ -60,6 +60,9 @@ def _show(found: dict[str, Any]) -> None:
         stands = Text.assemble((status.replace("_", " "), TONES.get(status, "")), safe(f"  {reason}" if reason else "", "dim"))
         rows.add_row(delivery["id"], short(delivery["queued_at"]), safe(delivery.get("to") or ""), what, stands, str(delivery["attempts"]))
     screen().print(rows if found["items"] else "no deliveries")
+    for delivery in found["items"]:
+        if delivery["status"] in ("deferred", "failed", "in_doubt") and delivery.get("detail"):
+            screen().print(safe(f"{delivery['id']}: {delivery['detail']}"), soft_wrap=True)
     if found["next"]:
         screen(stderr=True).print("there are more; --limit shows up to 500", style="dim")
 

@@ -52,6 +52,10 @@ class Walk:
     wake_at: str | None
 
 
+UNSETTLED = frozenset({"deferred", "failed", "in_doubt"})
+"""What a person may have to do something about."""
+
+
 def line(item: Mapping[str, Any]) -> Line | None:
     """What to say of a timeline item; None where another line says it."""
     match item["kind"]:
@@ -114,6 +118,8 @@ def _delivery(item: Mapping[str, Any]) -> Line:
     what = item.get("template") or item["delivery_kind"]
     whence = f"{item['journey']} · {item['step']}" if item.get("journey") else "asked for over the API"
     reason = f": {_spoken(item['reason'])}" if item.get("reason") else ""
+    if item["status"] in UNSETTLED and item.get("detail"):
+        reason += f" ({item['detail']})"  # names the remedy
     return Line(item["at"], "delivery", what, whence + reason, item["status"], marks)
 
 
