@@ -102,7 +102,7 @@ def sales():
     sink.stop()
 
 
-@pytest.mark.timeout(120 + KILLS * 12)
+@pytest.mark.timeout(240 + KILLS * 20)
 async def test_killed_at_random_points_under_load_it_keeps_every_promise(
     tmp_path: Path, mail: MailSink, sales: SalesSink, require_service: Callable[[str, str], NoReturn]
 ):
@@ -147,7 +147,7 @@ def count(state: Path, question: str) -> int:
 async def drained(process: Process) -> None:
     """Wait until nothing is on its way any more: every walk ended, every delivery settled."""
     settled = {"sent", "failed", "suppressed", "in_doubt"}
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(90 + KILLS * 6):
         while True:
             await asyncio.sleep(0.5)
             with sqlite3.connect(process._data / "state.db") as database:
