@@ -16,7 +16,7 @@ from shared.errors import ConfigurationError
 TABLES = (shared.tables, services.scoring.tables, services.journeys.tables, services.mailer.tables)
 """Imported so that their rows are known to SQLModel's metadata."""
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in migrations/versions."""
 
 

@@ -3,7 +3,7 @@
 website ──► Event (topic `events`) ──► Activity (topic `activities`) ──► Send | Withdraw (topic `messages`)
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -23,6 +23,7 @@ OURS = frozenset(
         "Lead Identified",
         "Lead Merged",
         "Lead Asleep",
+        "Lead Erased",
         "Readiness Changed",
         "Email Sent",
         "Email Delivered",
@@ -174,6 +175,10 @@ class Send(Struct, frozen=True, omit_defaults=True, kw_only=True, tag="send"):
     template: str = ""
     endpoint: str = ""
     note: str = ""
+    sla: timedelta | None = None  # of a hand-off: how long sales has to answer
+    sla_working: bool = False  # counted in the playbook's working hours
+    fallback: str = ""  # of a hand-off: the endpoint that gets it when nobody answered
+    to: str | None = None  # of a message asked for over the API: the address, where it names no lead
     category: Literal["marketing", "transactional"] = "marketing"
     topic: str | None = None
     priority: int = 100

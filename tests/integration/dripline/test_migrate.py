@@ -27,7 +27,7 @@ def stamp(folder: Path, revision: str) -> None:
 
 
 def test_an_empty_database_gets_every_table_as_the_code_knows_it(tmp_path: Path):
-    assert migrate(url(tmp_path)) == ["0001"]
+    assert migrate(url(tmp_path)) == ["0001", "0002"]
     engine = create_engine(f"sqlite:///{tmp_path}/state.db")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
