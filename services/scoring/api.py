@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from services.scoring.audit import audit
 from services.scoring.changes import LeadChange, change_lead
@@ -27,17 +27,7 @@ def lead_routes(ports: Ports, outbox: Outbox, rulebook: Rulebook) -> APIRouter:
     router = APIRouter(prefix="/api/leads")
 
     @router.get("", dependencies=[READER])
-    async def leads(
-        email: str | None = None,
-        user_id: str | None = None,
-        min_readiness: int | None = None,
-        hot: bool | None = None,
-        sleeping: bool | None = None,
-        q: str | None = None,
-        limit: Limit = 50,
-        cursor: str | None = None,
-    ) -> Response:
-        wanted = LeadFilter(email, user_id, min_readiness, hot, sleeping, q)
+    async def leads(wanted: Annotated[LeadFilter, Depends()], limit: Limit = 50, cursor: str | None = None) -> Response:
         definitions, now = await rulebook.newest(), ports.clock.now()
         async with ports.database.reading() as connection:
             found = await list_leads(connection, wanted, limit, cursor)

@@ -53,10 +53,15 @@ def user_identity(user_id: str) -> str:
     return USER + user_id
 
 
+def device_identity(anonymous_id: str) -> str:
+    """How an anonymous id is stored."""
+    return DEVICE + anonymous_id
+
+
 def names_of(event: Event) -> Names:
     """The usable ids of an event. Raises InvalidMessage where none of them can name a lead."""
-    user = USER + event.user_id if event.user_id is not None and _is_usable(event.user_id) else None
-    device = DEVICE + event.anonymous_id if event.anonymous_id is not None and _is_usable(event.anonymous_id) else None
+    user = user_identity(event.user_id) if event.user_id is not None and _is_usable(event.user_id) else None
+    device = device_identity(event.anonymous_id) if event.anonymous_id is not None and _is_usable(event.anonymous_id) else None
     if event.type == "alias":
         return _alias(event, user, device)
     if user is None and device is None:

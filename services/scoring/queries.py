@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, false, func, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, Select, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.scoring.identity import user_identity
+from services.scoring.identity import device_identity, user_identity
 from services.scoring.leads import TOLD_HERE, Scored
 from services.scoring.store import IDENTITIES, LEADS, RECORD, decode_scored
 from shared.wire import OURSELVES, Event, decode_event
@@ -22,6 +22,7 @@ class LeadFilter(NamedTuple):
     hot: bool | None = None
     sleeping: bool | None = None
     q: str | None = None
+    anonymous_id: str | None = None
 
 
 class Recorded(NamedTuple):
@@ -102,7 +103,9 @@ def _conditions(wanted: LeadFilter) -> Iterator[ColumnElement[bool]]:
     if wanted.email is not None:
         yield LEADS.c.email == wanted.email.strip().lower()
     if wanted.user_id is not None:
-        yield LEADS.c.id == select(IDENTITIES.c.lead_id).where(IDENTITIES.c.identity == user_identity(wanted.user_id)).scalar_subquery()
+        yield LEADS.c.id == _owner(user_identity(wanted.user_id))
+    if wanted.anonymous_id is not None:
+        yield LEADS.c.id == _owner(device_identity(wanted.anonymous_id))
     if wanted.min_readiness is not None:
         yield LEADS.c.readiness >= wanted.min_readiness
     if wanted.hot is not None:
@@ -112,3 +115,7 @@ def _conditions(wanted: LeadFilter) -> Iterator[ColumnElement[bool]]:
     if wanted.q:
         pattern = wanted.q.strip().lower()
         yield or_(LEADS.c.email.contains(pattern, autoescape=True), func.lower(LEADS.c.user_id).contains(pattern, autoescape=True))
+
+
+def _owner(identity: str) -> ScalarSelect[str]:
+    return select(IDENTITIES.c.lead_id).where(IDENTITIES.c.identity == identity).scalar_subquery()

@@ -16,7 +16,7 @@ async def three_leads(house: House) -> None:
     ana = {"email": "Ana@Example.com", "name": "Ana", "consent": True}
     await house.handle(
         an_event("", type="identify", id="a", user_id="ana", traits=ana, trusted=True),
-        an_event("Ebook Downloaded", id="b", user_id="bo-1"),
+        an_event("Ebook Downloaded", id="b", user_id="bo-1", anonymous_id="phone"),
         an_event("Link Clicked", id="c", user_id="cy", properties={"paid": True}, received_at=NOON + HOUR),
     )
 
@@ -52,6 +52,8 @@ async def test_a_lead_is_shown_with_every_key(house: House):
         ({"email": "ana@example.com"}, ["ana"]),
         ({"user_id": "bo-1"}, ["bo-1"]),
         ({"user_id": "nobody"}, []),
+        ({"anonymous_id": "phone"}, ["bo-1"]),
+        ({"anonymous_id": "bo-1"}, []),
         ({"min_readiness": 7}, ["bo-1", "cy"]),
         ({"hot": True}, ["cy"]),
         ({"hot": False}, ["ana", "bo-1"]),
