@@ -1,5 +1,6 @@
 """Ingest built on a recording log, posted to without a socket; what it put on the log is read back as events."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from shared.service import Ports
 from shared.wire import DEAD_LETTERS, EVENTS, Event, Rejected, decode_event, decode_rejected
 from tests.fakes import RecordingLog
 
+_NEVER = b"never"
 NOON = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 WRITE_KEY = Key("pk_11111111", "write", None, "shop")
 SECRET_KEY = Key("sk_22222222", "secret", "admin", "server")
@@ -67,6 +69,10 @@ class Ingest:
             given.setdefault("authorization", basic(key))
         return await call(self.api, path, data if isinstance(data, tuple) else [data], given)
 
+    async def begin(self, path: str, piece: bytes, headers: dict[str, str]) -> Answer:
+        """Posts the first piece of a body whose rest never comes."""
+        return await call(self.api, path, [piece, _NEVER], headers)
+
     @property
     def events(self) -> list[Event]:
         records = (Record(key, value, NOON) for key, value in self.log.topics.get(EVENTS, []))
@@ -83,6 +89,8 @@ async def call(app: Any, path: str, chunks: Iterable[bytes], headers: dict[str, 
     sent: list[Any] = []
 
     async def receive() -> Any:
+        if arriving and arriving[0]["body"] is _NEVER:
+            await asyncio.Event().wait()
         return arriving.pop(0) if arriving else {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:

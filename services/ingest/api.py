@@ -12,8 +12,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.ingest.intake import Body, Busy, Gone, Headers, Room
-from services.ingest.segment import Call, Sifted, read, sift
+from services.ingest.intake import Body, Busy, Gone, Headers, Rooms
+from services.ingest.segment import Call, Sifted, keys_in, read, sift
 from shared.errors import InvalidMessage, Outage
 from shared.http import Problem
 from shared.keys import Key
@@ -56,13 +56,21 @@ def _refusal(status: int, code: str, message: str, *headers: tuple[bytes, bytes]
 _TAKEN = _answer(200, {"success": True})
 
 
+def _keyless() -> Problem:
+    return Problem(401, "unauthorized", "send the write key as user of Basic authentication, or as `writeKey`")
+
+
+def _unknown() -> Problem:
+    return Problem(401, "unauthorized", "this write key is not known here; `dripline keys list` shows those that are")
+
+
 class TrackingApi:
     """Answers tracking calls: 200 only when the log has their events."""
 
     def __init__(self, ports: Ports, others: ASGIApp, memory: int) -> None:
         self._ports = ports
         self._others = others
-        self._room = Room(memory)
+        self._rooms = Rooms(memory)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = _PATHS.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
@@ -77,9 +85,11 @@ class TrackingApi:
         await send(body)
 
     async def _respond(self, route: _Route, headers: Headers, receive: Receive) -> _Answer:
-        body = Body(self._room)
+        body: Body | None = None
         try:
-            return await self._take(route, headers, body, receive)
+            key = None if headers.token is None else self._key(headers.token)
+            body = Body(self._rooms.of(key))
+            return await self._take(route, key, headers, body, receive)
         except InvalidMessage as refused:
             return _refusal(400, refused.code, str(refused))
         except Problem as problem:
@@ -90,13 +100,16 @@ class TrackingApi:
             log.warning("ingest.held", why=str(outage))
             return _refusal(503, "unavailable", "events cannot be stored now", (b"retry-after", str(RETRY_SECONDS).encode()))
         finally:
-            body.let_go()
+            if body is not None:
+                body.let_go()
 
-    async def _take(self, route: _Route, headers: Headers, body: Body, receive: Receive) -> _Answer:
+    async def _take(self, route: _Route, key: Key | None, headers: Headers, body: Body, receive: Receive) -> _Answer:
         if headers.retries not in (b"", b"0"):
             RETRIED_CALLS.inc()
-        key = None if headers.token is None else self._key(headers.token)
-        sifted = self._sift(route, key, await body.read(receive, headers.encoding))
+        text = await body.read(receive, headers.encoding)
+        if key is None:
+            self._expect_key(text)
+        sifted = self._sift(route, key, text)
         if sifted.rejected or sifted.undated:
             await self._set_aside(sifted)
         await self._ports.log.append(EVENTS, sifted.parcels)
@@ -109,11 +122,19 @@ class TrackingApi:
         key = self._same_key(key, envelope.write_key)
         return sift(envelope, Call(route.type, key.id, key.is_trusted, route.historical, self._ports.clock.now()))
 
+    def _expect_key(self, body: bytes) -> None:
+        """Sends a stranger away before his body is taken apart: that may cost a second of everybody's time."""
+        named = keys_in(body)
+        if not named:
+            raise _keyless()
+        if not any(self._ports.keys.find(token) for token in named):
+            raise _unknown()
+
     def _same_key(self, key: Key | None, write_key: Any) -> Key:
         """The key of the request, named in its header, its body, or alike in both."""
         if write_key is None:
             if key is None:
-                raise Problem(401, "unauthorized", "send the write key as user of Basic authentication, or as `writeKey`")
+                raise _keyless()
             return key
         named = self._key(write_key if isinstance(write_key, str) else "")
         if key is not None and key != named:
@@ -123,7 +144,7 @@ class TrackingApi:
     def _key(self, token: str) -> Key:
         key = self._ports.keys.find(token)
         if key is None:
-            raise Problem(401, "unauthorized", "this write key is not known here; `dripline keys list` shows those that are")
+            raise _unknown()
         return key
 
     async def _set_aside(self, sifted: Sifted) -> None:

@@ -11,10 +11,16 @@ from functools import lru_cache
 from starlette.types import Message, Receive
 
 from shared.errors import InvalidMessage, Outage
+from shared.keys import Key
 
 LARGEST_BODY = 1 << 20
 LARGEST_INFLATED = 4 << 20
 BODY_SECONDS = 60.0
+"""How long a body may take to arrive."""
+STRANGERS_SECONDS = 20.0
+"""The same for a body that no secret key came before."""
+STRANGERS_SHARE, BROWSERS_SHARE = 8, 4
+"""The part of all memory for bodies, one in so many, that is for those that no key came before, and for those that a write key did."""
 _PLAIN = ("", "identity")
 
 
@@ -57,10 +63,11 @@ def _basic_token(value: bytes) -> str | None:
 
 
 class Room:
-    """How many bytes of bodies may be held at once, by all requests together."""
+    """How many bytes of bodies may be held at once, by all requests that share it, and how long each may take to arrive."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, seconds: float) -> None:
         self._left = size
+        self.seconds = seconds
 
     def take(self, size: int) -> None:
         """Raises Busy where there is no room."""
@@ -72,8 +79,24 @@ class Room:
         self._left += size
 
 
+class Rooms:
+    """Rooms apart, so that whoever likes, slowly or in bulk, keeps no server out: write keys are public, and some come only in the body."""
+
+    def __init__(self, size: int) -> None:
+        strangers, browsers = size // STRANGERS_SHARE, size // BROWSERS_SHARE
+        self._strangers = Room(strangers, STRANGERS_SECONDS)
+        self._browsers = Room(browsers, STRANGERS_SECONDS)
+        self._servers = Room(size - strangers - browsers, BODY_SECONDS)
+
+    def of(self, key: Key | None) -> Room:
+        """The room for a request whose header named this key, or none."""
+        if key is None:
+            return self._strangers
+        return self._servers if key.kind == "secret" else self._browsers
+
+
 class Body:
-    """One request's body, held in the room until it is let go."""
+    """One request's body, held in a room until it is let go."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -109,7 +132,7 @@ class Body:
     async def _rest(self, message: Message, receive: Receive) -> bytes:
         chunks = bytearray()
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(self._room.seconds):
                 while True:
                     if message["type"] == "http.disconnect":
                         raise Gone
@@ -118,7 +141,7 @@ class Body:
                         return bytes(chunks)
                     message = await receive()
         except TimeoutError:
-            raise Outage(f"the body did not arrive within {BODY_SECONDS:.0f} seconds") from None
+            raise Outage(f"the body did not arrive within {self._room.seconds:.0f} seconds") from None
 
 
 def _inflate(packed: bytes) -> bytes:

@@ -5,11 +5,13 @@ body ──read──► Envelope: its items as they came ──sift──► pa
 It looks at every event without taking it apart; making our Event of it is left to whoever reads the parcel (`shared.parcel`).
 """
 
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -29,6 +31,8 @@ MOST_EVENTS = 2500
 LARGEST_SPREAD = 4 << 20
 """Bytes of a batch's context, once for each of its events: every reader of the event has it in full."""
 LONGEST_MOMENT = 64
+_WRITE_KEY = re.compile(rb'"writeKey"[ \t\r\n]*+:[ \t\r\n]*+"([!-~]{1,255}?)"')
+_MOST_KEYS = 10
 
 Id = Annotated[str, Meta(max_length=255)] | int | float | bool | None
 _EMPTY = (None, "")
@@ -114,6 +118,11 @@ class Sifted:
 _decode_glance = msgspec.json.Decoder(Glance).decode
 _decode_batch = msgspec.json.Decoder(_Batch).decode
 _decode_texts = msgspec.json.Decoder(_Texts).decode
+
+
+def keys_in(body: bytes) -> frozenset[str]:
+    """What may be the body's `writeKey`, told without taking it apart: for a text of megabytes that costs milliseconds."""
+    return frozenset(found[1].decode("ascii", "replace") for found in islice(_WRITE_KEY.finditer(body), _MOST_KEYS))
 
 
 def read(body: bytes, *, is_batch: bool) -> Envelope:

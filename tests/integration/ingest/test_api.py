@@ -1,5 +1,6 @@
 """The tracking API as a client sees it: who may post, how much, and what each answer means."""
 
+import asyncio
 import gzip
 import json
 import zlib
@@ -174,14 +175,46 @@ async def test_other_encodings_are_refused_and_identity_is_none(ingest: Ingest) 
     assert (await ingest.post("/v1/track", a_track(), headers={"content-encoding": "identity"})).status == 200
 
 
-async def test_more_than_may_be_held_at_once_is_put_off(ingest: Ingest) -> None:
-    small = Ingest(memory=1000)
-    answer = await small.post("/v1/track", a_track(properties={"text": "x" * 1000}))
+@pytest.mark.parametrize(("key", "memory"), [("sk_test", 1600), ("pk_test", 4000)])
+async def test_more_than_may_be_held_at_once_is_put_off(key: str, memory: int) -> None:
+    small = Ingest(memory=memory)
+    answer = await small.post("/v1/track", a_track(properties={"text": "x" * 1000}), key=key)
     assert (answer.status, answer.headers["retry-after"]) == (429, "1")
     for _ in range(20):  # what was held is given back, whatever the answer was
-        assert (await small.post("/v1/track", a_track(properties={"text": "x" * 500}))).status == 200
-        assert (await small.post("/v1/track", b"x" * 900)).status == 400
-        assert (await small.post("/v1/track", (b"x" * 900, b"x" * 900))).status == 429
+        assert (await small.post("/v1/track", a_track(properties={"text": "x" * 500}), key=key)).status == 200
+        assert (await small.post("/v1/track", b"x" * 900, key=key)).status == 400
+        assert (await small.post("/v1/track", (b"x" * 900, b"x" * 900), key=key)).status == 429
+
+
+@pytest.mark.parametrize(("headers", "others"), [({}, "pk_test"), ({"authorization": basic("pk_test")}, "sk_test")])
+async def test_slow_bodies_keep_only_their_like_out(headers: dict[str, str], others: str) -> None:
+    small = Ingest(memory=8000 if headers == {} else 4000)
+    slow = [asyncio.ensure_future(small.begin("/v1/track", b"x" * 400, headers)) for _ in range(5)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [one.done() for one in slow] == [False, False, True, True, True]
+    assert {one.result().status for one in slow if one.done()} == {429}
+    assert (await small.post("/v1/track", b"x" * 400, key=None, headers=headers)).status == 429
+    assert (await small.post("/v1/track", a_track(properties={"text": "x" * 1000}), key=others)).status == 200
+    for one in slow:
+        one.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
+    assert (await small.post("/v1/track", a_track() | {"writeKey": "pk_test"}, key=None, headers=headers)).status == 200
+
+
+async def test_a_body_that_does_not_arrive_in_time_is_let_go(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.ingest.intake.STRANGERS_SECONDS", 0.0)
+    answer = await Ingest().begin("/v1/track", b"{", {})
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_a_stranger_is_sent_away_before_his_body_is_taken_apart(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: Any, **__: Any) -> None:
+        raise AssertionError("taken apart")
+
+    monkeypatch.setattr("services.ingest.api.read", read)
+    for body in (b"{", {"batch": []}, {"writeKey": "pk_x"}, {"batch": [{"writeKey": f"pk_{number}"} for number in range(100)]}):
+        assert (await ingest.post("/v1/batch", body, key=None)).status == 401
 
 
 async def test_a_client_that_hangs_up_is_not_answered(ingest: Ingest) -> None:
