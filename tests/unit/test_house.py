@@ -19,7 +19,7 @@ LOCKS = ("run", "dev", "bench")
 CORES = ("ingest.segment", "scoring.readiness", "scoring.identity", "journeys.engine", "mailer.policy", "mailer.compose")
 # what travels, how a request is packed for the log, JSON as strangers write it and how deep it goes
 WIRE = {"shared.wire", "shared.parcel", "shared.loose", "shared.nesting"}
-PURE = WIRE | {"msgspec", "shared.expressions", "shared.durations", "shared.errors"}
+PURE = WIRE | {"msgspec", "shared.expressions", "shared.durations", "shared.errors", "shared.local_time"}
 WRITING = {  # a mail is written with libraries that turn text into text, from definitions that its loader read, in frames of our own
     "mailer.compose": {"css_inline", "idna", "jinja2", "markdown_it", "markupsafe", "selectolax", "pydantic", "pathlib"}
     | {f"shared.{module}" for module in ("documents", "expression_functions", "shapes", "signing", "yaml")},
