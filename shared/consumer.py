@@ -51,8 +51,8 @@ class Consumer:
             await self._subscription.close()
 
     def backlog_since(self) -> datetime | None:
-        """When the oldest record came that was not fetched yet; None while there is none."""
-        return self._subscription.backlog_since() if self._subscription else None
+        """When the oldest record came that was not settled yet; None while there is none."""
+        return self._ports.log.backlog_since(self._outbox.service, self._topic)
 
     async def _next(self, subscription: Subscription) -> Batch:
         for pause in _pauses():
@@ -125,7 +125,8 @@ class Consumer:
         return True
 
     async def _move(self, work: Work, batch: Batch, position: int, to: int) -> None:
-        await move_position(work.conn, self._outbox.service, batch.topic, batch.partition, expected=position, to=to)
+        first = batch.first and position == batch.position
+        await move_position(work.conn, self._outbox.service, batch.topic, batch.partition, expected=position, to=to, first=first)
 
     async def _rewind(self, partition: int) -> None:
         assert self._subscription is not None

@@ -86,6 +86,11 @@ class EmbeddedLog:
     def subscribe(self, group: str, topic: str, positions: Positions) -> EmbeddedSubscription:
         return EmbeddedSubscription(group, topic, positions, self._topic(topic))
 
+    def backlog_since(self, group: str, topic: str) -> datetime | None:
+        readers = self._topics[topic].readers if topic in self._topics else ()
+        moments = (reader.unsettled_since() for reader in readers if reader.group == group)
+        return min((moment for moment in moments if moment is not None), default=None)
+
     async def close(self) -> None:
         """Ends when every append so far is on the disk."""
         if self._closed:

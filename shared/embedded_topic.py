@@ -37,7 +37,7 @@ class EmbeddedSubscription:
     """One group's way through the partitions of one topic."""
 
     def __init__(self, group: str, name: str, positions: Positions, topic: Topic) -> None:
-        self._group = group
+        self.group = group
         self._name = name
         self._positions = positions
         self._topic = topic
@@ -45,10 +45,12 @@ class EmbeddedSubscription:
         self._turn = 0
         self.waiter: _Future | None = None
         """What a `next` that found nothing waits for; the writer settles it."""
+        self._in_hand: datetime | None = None  # when the log took the oldest record of the batch handed out last
         topic.join(self)
 
     async def next(self, limit: int) -> Batch:
         """The next records of one partition, the partitions in turn; waits until there are some."""
+        self._in_hand = None
         for number in range(len(self._topic.partitions)):
             if number not in self._cursors:
                 await self.rewind(number)
@@ -58,17 +60,18 @@ class EmbeddedSubscription:
             batch = self._look(limit)
             if batch is not None:
                 self.waiter = None
+                self._in_hand = batch.records[0].at
                 return batch
             await waiter
 
     async def rewind(self, partition: int) -> None:
         """Goes on from the stored position; raises ConfigurationError where that lies outside the log."""
         shelf = self._topic.partitions[partition]
-        stored = await self._positions.position(self._group, self._name, partition)
+        stored = await self._positions.position(self.group, self._name, partition)
         offset = shelf.bases[0] if stored is None else stored
         if not shelf.bases[0] <= offset <= shelf.end.offset:
             raise ConfigurationError(
-                f"{shelf.folder}: {self._group} has to go on at {offset}, but the log holds {shelf.bases[0]} to {shelf.end.offset}. "
+                f"{shelf.folder}: {self.group} has to go on at {offset}, but the log holds {shelf.bases[0]} to {shelf.end.offset}. "
                 "The state database and the log are not of the same moment: restore both from one backup"
             )
         if partition in self._cursors:
@@ -78,6 +81,11 @@ class EmbeddedSubscription:
 
     def backlog_since(self) -> datetime | None:
         moments = (self._next_at(number) for number in range(len(self._topic.partitions)))
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def unsettled_since(self) -> datetime | None:
+        """As `backlog_since`, with the batch handed out last until the next is asked for."""
+        moments = (self._in_hand, self.backlog_since())
         return min((moment for moment in moments if moment is not None), default=None)
 
     async def close(self) -> None:
@@ -90,7 +98,7 @@ class EmbeddedSubscription:
 
     async def stored_position(self, partition: int) -> int:
         """The first offset that the group has still to handle."""
-        return await self._positions.position(self._group, self._name, partition) or 0
+        return await self._positions.position(self.group, self._name, partition) or 0
 
     def _look(self, limit: int) -> Batch | None:
         count = len(self._topic.partitions)
@@ -124,7 +132,8 @@ class EmbeddedSubscription:
             records += found
             offsets += [offset] * len(found)
             size += len(entry.value)
-        return Batch(self._name, number, position, cursor.offset, tuple(records), tuple(offsets))
+        first = position == self._topic.partitions[number].bases[0]
+        return Batch(self._name, number, position, cursor.offset, tuple(records), tuple(offsets), first)
 
     def _next_at(self, partition: int) -> datetime | None:
         if partition in self._cursors:

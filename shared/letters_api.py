@@ -1,20 +1,29 @@
 """`/api/dead-letters` of every service: what was set aside, one of them whole, and its replay."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
 
-from shared.dead_letters import Mark, find_dead_letter, list_dead_letters, take_dead_letter
+from shared.dead_letters import DeadLetter, Mark, find_dead_letter, list_dead_letters, take_dead_letter
 from shared.http import Problem, allow
 from shared.service import Ports
-from shared.work import Outbox
+from shared.work import Outbox, Work
 
 LONGEST_PAGE = 500
 
+Replay = Callable[[Work, DeadLetter], Awaitable[None]]
+"""Handles a letter once more, within the work that marks it as replayed; a Problem leaves it as it was."""
 
-def dead_letter_routes(ports: Ports, outbox: Outbox) -> APIRouter:
-    """Routes for the letters of `outbox`'s service. A replay appends the record to its topic again; readers bear repeats."""
+
+async def append_again(work: Work, letter: DeadLetter) -> None:
+    """Put the record on its topic again; readers bear repeats."""
+    work.publish_raw(letter.topic, letter.key, letter.payload)
+
+
+def dead_letter_routes(ports: Ports, outbox: Outbox, replay: Replay = append_again) -> APIRouter:
+    """Routes for the letters of `outbox`'s service. `replay` is for those whose record, read again, would only be set aside again."""
     router = APIRouter(prefix="/api/dead-letters")
 
     @router.get("", dependencies=[allow("marketer", "viewer")])
@@ -38,7 +47,7 @@ def dead_letter_routes(ports: Ports, outbox: Outbox) -> APIRouter:
             letter = await take_dead_letter(work.conn, outbox.service, letter_id, work.now)
             if letter is None:
                 raise _missing(letter_id)
-            work.publish_raw(letter.topic, letter.key, letter.payload)
+            await replay(work, letter)
             shown = await find_dead_letter(work.conn, outbox.service, letter_id)
         assert shown is not None
         return shown

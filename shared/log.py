@@ -22,7 +22,8 @@ class Record:
 class Batch:
     """Consecutive records of one partition; handling it moves the stored position from `position` to `next_offset`.
 
-    `position` is where the batch begins: what the group's stored position must be, or where the log begins if it has none.
+    `position` is where the batch begins: what the group's stored position must be. Only for a batch that is `first`, one that begins where
+    the log begins, may the group have no stored position yet.
     `offsets` has one offset a record; records of one parcel (see `shared.parcel`) share theirs, and no batch ends within a parcel.
     """
 
@@ -32,6 +33,7 @@ class Batch:
     next_offset: int
     records: tuple[Record, ...]
     offsets: tuple[int, ...]
+    first: bool = False
 
 
 class Positions(Protocol):
@@ -80,6 +82,13 @@ class Log(Protocol):
         ...
 
     def subscribe(self, group: str, topic: str, positions: Positions) -> Subscription: ...
+
+    def backlog_since(self, group: str, topic: str) -> datetime | None:
+        """When the log took the oldest record that a group has not settled: a batch is, once the next is asked for. None when caught up.
+
+        Before the group's first `next` it may be too early, never too late. None too where nobody here subscribes for the group.
+        """
+        ...
 
     async def close(self) -> None:
         """Ends when every append so far is durable; later ones raise Outage."""

@@ -1,6 +1,6 @@
 """Where each consumer group reads on: kept beside the state, moved in the transaction that applies the batch."""
 
-from sqlalchemy import select
+from sqlalchemy import Table, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
@@ -26,15 +26,24 @@ class StoredPositions:
             return found.scalar_one_or_none()
 
 
-async def move_position(connection: AsyncConnection, group: str, topic: str, partition: int, *, expected: int, to: int) -> None:
-    """Move a position from `expected` to `to`. Raises Fenced where it is not at `expected`: somebody else has moved it."""
-    table = Position.__table__  # type: ignore[attr-defined]
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table).values(consumer_group=group, topic=topic, partition=partition, next_offset=to)
-    moved = await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["consumer_group", "topic", "partition"], set_={"next_offset": to}, where=table.c.next_offset == expected
-        )
-    )
-    if moved.rowcount == 0:
+async def move_position(
+    connection: AsyncConnection, group: str, topic: str, partition: int, *, expected: int, to: int, first: bool = False
+) -> None:
+    """Move a position from `expected` to `to`; where none is stored yet, only from the log's beginning (`first`).
+
+    Raises Fenced where it is not at `expected`: somebody else has moved it, or it was taken away.
+    """
+    here = (_TABLE.c.consumer_group == group, _TABLE.c.topic == topic, _TABLE.c.partition == partition)
+    moved = await connection.execute(update(_TABLE).where(*here, _TABLE.c.next_offset == expected).values(next_offset=to))
+    if moved.rowcount == 0 and not (first and await _begin(connection, group, topic, partition, to)):
         raise Fenced(f"{group} no longer reads {topic}/{partition} from {expected}")
+
+
+async def _begin(connection: AsyncConnection, group: str, topic: str, partition: int, to: int) -> bool:
+    """Store a group's first position; False where one is there."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(_TABLE).values(consumer_group=group, topic=topic, partition=partition, next_offset=to)
+    return (await connection.execute(statement.on_conflict_do_nothing())).rowcount == 1
+
+
+_TABLE: Table = Position.__table__  # type: ignore[attr-defined]

@@ -122,14 +122,21 @@ class Outbox:
         return key
 
     async def _publish(self, blob_id: int, topic: str, pairs: Pairs) -> None:
+        """Append what is committed already: what fails here is left to the sweep, and never looks as if the commit had failed."""
         try:
-            await self._log.append(topic, pairs)
+            await self._append(topic, pairs)
         except Outage as outage:
             logger.warning("outbox.held", service=self.service, topic=topic, records=len(pairs), why=str(outage))
-            return
+        except Exception:  # noqa: BLE001 - a bug here is no reason to undo, or to do again, what is committed
+            logger.exception("outbox.failed", service=self.service, topic=topic, records=len(pairs))
+        else:
+            self._published.append(blob_id)
+
+    async def _append(self, topic: str, pairs: Pairs) -> None:
+        try:
+            await self._log.append(topic, pairs)
         except InvalidMessage:
             await self._publish_singly(topic, pairs)
-        self._published.append(blob_id)
 
     async def _publish_singly(self, topic: str, pairs: Sequence[tuple[str, bytes]]) -> None:
         """The log refused the whole: append one by one and set aside what it refuses."""

@@ -26,6 +26,9 @@ class RecordingLog:
     def subscribe(self, group: str, topic: str, positions: Positions) -> Subscription:
         raise AssertionError("nobody reads this log")
 
+    def backlog_since(self, group: str, topic: str) -> datetime | None:
+        return None
+
     async def close(self) -> None:
         return
 

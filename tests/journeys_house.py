@@ -14,6 +14,7 @@ from services.journeys import main, store
 from services.journeys.catalogue import Catalogue
 from services.journeys.consumer import ActivityHandler
 from services.journeys.engine import TimeCame
+from services.journeys.hold import Hold
 from services.journeys.scheduler import Scheduler
 from services.journeys.settings import JourneysSettings
 from services.journeys.tables import ENROLLMENTS, VISITS
@@ -41,7 +42,8 @@ class House:
         self.texts = texts
         self.url = f"sqlite+aiosqlite:///{folder}/state.db"
         self.sequences: dict[str, int] = {}
-        self.backlog_since: datetime | None = None
+        self.events_since: datetime | None = None  # since when an event waits for scoring
+        self.backlog_since: datetime | None = None  # since when an activity waits for journeys
         self.build()
 
     def build(self) -> None:
@@ -52,7 +54,7 @@ class House:
         self.outbox = Outbox("journeys", self.database, self.log, self.clock)
         catalogue = Catalogue(self.playbooks)
         self.handler = ActivityHandler(catalogue)
-        self.scheduler = Scheduler(self.database, self.outbox, catalogue, lambda: self.backlog_since)
+        self.scheduler = Scheduler(self.database, self.outbox, catalogue, Hold(lambda: self.events_since, lambda: self.backlog_since))
 
     async def open(self) -> None:
         """Make the tables and publish the journeys."""

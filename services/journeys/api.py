@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from services.journeys import queries, store
 from services.journeys.catalogue import Catalogue, Control, InForce
 from services.journeys.definitions import Journey, Status
-from services.journeys.entering import Call, Entered, Refusal
+from services.journeys.entering import WHY, Call, Entered
 from services.journeys.matching import key_text
 from shared.http import Problem, allow
 from shared.service import Ports
@@ -138,19 +138,6 @@ class Desk:
             raise Problem(409, outcome.reason, f"the lead may not begin `{journey.name}`: {WHY[outcome.reason]}")
         await store.save(work, [dossier], outcome.effects)
         return queries.shown(outcome.enrollment)
-
-
-WHY: dict[Refusal, str] = {
-    "draft": "it is a draft",
-    "paused": "it is paused",
-    "draining": "it takes nobody in any more",
-    "no_key": "the key is missing",
-    "inside": "the lead is inside already",
-    "reentry": "the lead has been inside, and `reentry` says not again now",
-    "gap": "the lead entered a short while ago, and `gap` asks for more time between",
-    "audience": "the lead is not in its audience",
-    "exit_when": "a condition of its `exit_when` holds",
-}
 
 
 async def _lead_of(work: Work, request: EnrollmentRequest) -> str:

@@ -128,11 +128,24 @@ def _built_in_exit(journey: Journey, event: Event) -> str | None:
         return None
     if event.name == "Unsubscribed" and event.properties.get("topic") in (None, "", "all", journey.topic):
         return "unsubscribed"
+    if _withdraws_consent(event, journey.topic):
+        return "unsubscribed"
     if event.name == "Email Marked as Spam":
         return "complaint"
     if event.name == "Email Bounced" and event.properties.get("kind") == "hard":
         return "bounced"
     return None
+
+
+def _withdraws_consent(event: Event, topic: str | None) -> bool:
+    """Whether somebody who is believed says that the lead wants no marketing mail, or none of this topic."""
+    if event.type != "identify" or not event.trusted:
+        return False
+    said = event.traits.get("consent")
+    if not isinstance(said, dict):
+        return said is False
+    topics = said.get("topics")
+    return said.get("marketing") is False or (isinstance(topics, dict) and topic is not None and topics.get(topic) is False)
 
 
 BUILT_IN_EXITS = frozenset({"Unsubscribed", "Email Marked as Spam", "Email Bounced"})

@@ -15,6 +15,18 @@ from shared.wire import Activity, Entry, Event, Lead
 
 Refusal = Literal["draft", "paused", "draining", "no_key", "inside", "reentry", "gap", "audience", "exit_when"]
 
+WHY: Mapping[Refusal, str] = {
+    "draft": "it is a draft",
+    "paused": "it is paused",
+    "draining": "it takes nobody in any more",
+    "no_key": "the key is missing",
+    "inside": "the lead is inside already",
+    "reentry": "the lead has been inside, and `reentry` says not again now",
+    "gap": "the lead entered a short while ago, and `gap` asks for more time between",
+    "audience": "the lead is not in its audience",
+    "exit_when": "a condition of its `exit_when` holds",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

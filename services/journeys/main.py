@@ -1,12 +1,15 @@
 """Builds journeys: its HTTP face, the consumer of activities, and the metronome that wakes enrollments."""
 
 from datetime import timedelta
+from functools import partial
 
 from services.journeys import store
 from services.journeys.api import Desk, enrollment_routes, journey_routes
 from services.journeys.audit import audit_routes
 from services.journeys.catalogue import Catalogue
 from services.journeys.consumer import ActivityHandler
+from services.journeys.hold import Hold
+from services.journeys.replaying import Replaying
 from services.journeys.scheduler import Scheduler
 from services.journeys.settings import JourneysSettings
 from shared.consumer import Consumer
@@ -15,8 +18,11 @@ from shared.http import service_app
 from shared.letters_api import dead_letter_routes
 from shared.metronome import Metronome
 from shared.service import Ports, Service
-from shared.wire import ACTIVITIES
+from shared.wire import ACTIVITIES, EVENTS
 from shared.work import Outbox
+
+UPSTREAM = "scoring"
+"""The group whose backlog of events may hold the end of a walk."""
 
 
 def build(_settings: JourneysSettings, ports: Ports) -> Service:
@@ -25,7 +31,8 @@ def build(_settings: JourneysSettings, ports: Ports) -> Service:
     catalogue = Catalogue(ports.playbooks)
     handler = ActivityHandler(catalogue)
     consumer = Consumer(ACTIVITIES, ports, outbox, handler.handle, after_commit=lambda: metronome.wake())
-    scheduler = Scheduler(ports.database, outbox, catalogue, consumer.backlog_since)
+    hold = Hold(partial(ports.log.backlog_since, UPSTREAM, EVENTS), consumer.backlog_since)
+    scheduler = Scheduler(ports.database, outbox, catalogue, hold)
     metronome = Metronome("journeys", ports.clock, scheduler.tick)
 
     async def forget_recent() -> None:
@@ -33,7 +40,8 @@ def build(_settings: JourneysSettings, ports: Ports) -> Service:
             await store.forget_recent(work.conn, work.now)
 
     desk = Desk(ports, outbox, catalogue, metronome.wake)
-    routers = [journey_routes(desk), enrollment_routes(ports, desk), audit_routes(ports, catalogue), dead_letter_routes(ports, outbox)]
+    letters = dead_letter_routes(ports, outbox, Replaying(catalogue, metronome.wake).replay)
+    routers = [journey_routes(desk), enrollment_routes(ports, desk), audit_routes(ports, catalogue), letters]
     return Service(
         "journeys",
         service_app("journeys", ports, routers),

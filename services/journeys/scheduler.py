@@ -1,6 +1,5 @@
 """Wakes the enrollments whose time has come: `tick(now) -> next due`, called by the metronome and by the simulator alike."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -12,6 +11,7 @@ from services.journeys.definitions import Journey
 from services.journeys.dossier import Dossier
 from services.journeys.engine import TimeCame
 from services.journeys.enrollment import Effect, Enrollment
+from services.journeys.hold import Hold
 from shared.db import Database
 from shared.telemetry import WAKE_LATENESS
 from shared.telemetry import log as logger
@@ -20,45 +20,31 @@ from shared.work import Outbox, Work
 AT_ONCE = 500
 """How many enrollments one transaction wakes."""
 
-BACKLOG_BEARABLE = timedelta(seconds=30)
-LONGEST_HOLD = timedelta(minutes=15)
 LOOKS_AGAIN = timedelta(seconds=1)
 PUT_OFF = timedelta(hours=1)
 
 
 class Scheduler:
-    """Wakes what is due. `backlog_since` says since when an activity waits to be handled; None if none does."""
+    """Wakes what is due, unless it must hold."""
 
-    def __init__(self, database: Database, outbox: Outbox, catalogue: Catalogue, backlog_since: Callable[[], datetime | None]) -> None:
+    def __init__(self, database: Database, outbox: Outbox, catalogue: Catalogue, hold: Hold) -> None:
         self._database = database
         self._outbox = outbox
         self._catalogue = catalogue
-        self._backlog_since = backlog_since
-        self._held_since: datetime | None = None
+        self._hold = hold
 
     async def tick(self, now: datetime) -> datetime | None:
-        """Wake at most `AT_ONCE` of what is due, the most urgent first; answers when something is due next, None if nothing is.
-
-        An activity that waits may be the purchase that ends a walk: while the oldest waits longer than 30 s wakes wait too, at most 15 min.
-        """
+        """Wake at most `AT_ONCE` of what is due, the most urgent first; answers when something is due next, None if nothing is."""
         async with self._database.reading() as connection:
             in_force = await self._catalogue.in_force(await store.load_controls(connection))
             due = await store.find_next_due(connection, _passed_over(in_force))
         if due is None or due > now:
             return due
-        if self._must_hold(now):
+        if self._hold.is_on(now):
             return now + LOOKS_AGAIN
         async with self._outbox.work() as work:
             await self._wake_due(work, now)
             return await store.find_next_due(work.conn, _passed_over(in_force))
-
-    def _must_hold(self, now: datetime) -> bool:
-        since = self._backlog_since()
-        if since is None or now - since <= BACKLOG_BEARABLE:
-            self._held_since = None
-            return False
-        self._held_since = self._held_since or now
-        return now - self._held_since < LONGEST_HOLD
 
     async def _wake_due(self, work: Work, now: datetime) -> None:
         in_force = await self._catalogue.in_force(await store.load_controls(work.conn))

@@ -226,6 +226,28 @@ async def test_the_backlog_is_as_old_as_its_oldest_record_not_handed_out(log: Lo
     assert subscription.backlog_since() is None
 
 
+async def test_a_groups_backlog_counts_a_batch_until_the_next_is_asked_for(log: Log, positions: StoredInMemory) -> None:
+    assert log.backlog_since("scoring", "events") is None
+    subscription = log.subscribe("scoring", "events", positions)
+    await log.append("events", [("one", b"a"), ("one", b"b")])
+    (first,) = (await subscription.next(1)).records
+    (second,) = (await subscription.next(1)).records
+    assert log.backlog_since("scoring", "events") == second.at >= first.at
+    assert log.backlog_since("mailer", "events") is None
+    assert await is_waiting(subscription)
+    assert log.backlog_since("scoring", "events") is None
+
+
+async def test_only_the_batch_that_begins_where_the_log_begins_is_the_first(log: Log, positions: StoredInMemory) -> None:
+    await log.append("events", [("one", b"a"), ("one", b"b")])
+    subscription = log.subscribe("scoring", "events", positions)
+    begins = await subscription.next(1)
+    assert (begins.first, (await subscription.next(1)).first) == (True, False)
+    positions.move("scoring", begins)
+    await subscription.rewind(begins.partition)
+    assert not (await subscription.next(1)).first
+
+
 async def test_no_partition_waits_for_another_to_be_empty(log: Log, positions: StoredInMemory) -> None:
     await log.append("events", [(f"k{number}", b"x") for number in range(300)])
     batches = await read(log.subscribe("scoring", "events", positions), 300, limit=10)

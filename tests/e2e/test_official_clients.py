@@ -54,6 +54,9 @@ class Hiccup:
     def subscribe(self, group: str, topic: str, positions: Positions) -> Subscription:
         return self._log.subscribe(group, topic, positions)
 
+    def backlog_since(self, group: str, topic: str) -> datetime | None:
+        return self._log.backlog_since(group, topic)
+
     async def close(self) -> None:
         await self._log.close()
 

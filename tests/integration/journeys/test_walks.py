@@ -140,6 +140,22 @@ async def test_wakes_wait_while_activities_wait_longer_than_half_a_minute_but_at
     assert house.sent == ["cart-1"]
 
 
+async def test_the_purchase_that_scoring_has_not_folded_yet_keeps_the_mail_back(opens: Opens) -> None:
+    house = await opens(CART)
+    await house.happens("Cart Updated", cart="c1", value=50)
+    house.passes("2h")
+    house.events_since = house.clock.now() - timedelta(hours=1)
+    await house.tick()
+    house.passes("1s")
+    house.events_since, house.backlog_since = None, house.clock.now()
+    await house.tick()
+    assert house.sent == []
+    await house.happens("Order Completed", cart="c1", ago="1h")
+    house.backlog_since = None
+    assert await house.tick() is None
+    assert house.sent == []
+
+
 async def test_the_purchase_that_waited_in_the_backlog_keeps_the_mail_back(opens: Opens) -> None:
     house = await opens(CART)
     await house.happens("Cart Updated", cart="c1", value=50)
@@ -345,6 +361,49 @@ async def test_a_loop_is_stopped_as_a_dead_letter(opens: Opens) -> None:
         (letter,) = await list_dead_letters(connection, "journeys", 10)
     assert (letter["code"], letter["topic"]) == ("loop", wire.ACTIVITIES)
     assert house.sent == []
+
+
+async def test_a_loop_that_is_replayed_begins_its_journey(opens: Opens) -> None:
+    house = await opens(WELCOME)
+    activity = house.an_activity("Signed Up")
+    await house.handle(wire.replace(activity, event=wire.replace(activity.event, depth=17)))
+    (letter,) = (await house.get("/api/dead-letters"))["items"]
+    await house.restart()
+    house.passes("1h")
+    status, shown = await house.post(f"/api/dead-letters/{letter['id']}/replay")
+    assert (status, shown["replayed_at"]) == (200, house.clock.now().isoformat().replace("+00:00", "Z"))
+    (send,) = house.sends
+    assert (send.template, send.depth, send.entry.at) == ("hello", 0, activity.event.at)
+
+
+@pytest.mark.parametrize(
+    ("then", "code"),
+    [("begun meanwhile", "inside"), ("paused", "paused"), ("taken out", "no_trigger")],
+)
+async def test_a_loop_whose_replay_begins_nothing_stays_and_says_why(opens: Opens, then: str, code: str) -> None:
+    house = await opens(WELCOME)
+    activity = house.an_activity("Signed Up")
+    await house.handle(wire.replace(activity, event=wire.replace(activity.event, depth=17)))
+    (letter,) = (await house.get("/api/dead-letters"))["items"]
+    if then == "paused":
+        await house.post("/api/journeys/welcome/pause")
+    elif then == "taken out":
+        await house.publish(CART)
+        await house.restart()
+    else:
+        await house.happens("Signed Up")
+    status, problem = await house.post(f"/api/dead-letters/{letter['id']}/replay")
+    assert (status, problem["code"]) == (409, code)
+    assert (await house.get(f"/api/dead-letters/{letter['id']}"))["replayed_at"] is None
+
+
+async def test_any_other_letter_is_read_again(opens: Opens) -> None:
+    house = await opens(WELCOME)
+    async with house.outbox.work() as work:
+        work.set_aside(wire.ACTIVITIES, "l1", b"{}", code="bad_activity", message="it is none")
+    (letter,) = (await house.get("/api/dead-letters"))["items"]
+    assert (await house.post(f"/api/dead-letters/{letter['id']}/replay"))[0] == 200
+    assert house.log.topics[wire.ACTIVITIES] == [("l1", b"{}")]
 
 
 async def test_a_hand_off_carries_the_lead_as_it_was_decided_on(opens: Opens) -> None:

@@ -13,11 +13,11 @@ from shared.clock import FakeClock, real_now
 from shared.consumer import Consumer
 from shared.db import Database
 from shared.embedded_log import EmbeddedLog
-from shared.errors import InvalidMessage, Outage
+from shared.errors import Fenced, InvalidMessage, Outage
 from shared.keys import KeyRing
 from shared.log import Record
 from shared.playbooks import Playbooks
-from shared.positions import StoredPositions
+from shared.positions import StoredPositions, move_position
 from shared.service import Ports
 from shared.signing import Signer
 from shared.tables import DeadLetterRow, OutboxBlob
@@ -119,6 +119,55 @@ async def test_a_consumer_whose_position_was_moved_by_another_rolls_back_and_rea
 
     await handled(ports, handle, 3)
     assert await seen(ports) == [3]
+
+
+async def test_a_position_that_vanished_is_not_taken_for_the_beginning(ports: Ports):
+    await ports.log.append("events", [("k", b"1"), ("k", b"2")])
+    await handled(ports, store, 2)
+    await ports.log.append("events", [("k", b"3")])
+    async with ports.database.transaction() as connection:
+        await connection.execute(text("DELETE FROM shared_position"))
+        with pytest.raises(Fenced):
+            await move_position(connection, "scoring", "events", 0, expected=2, to=3)
+        await move_position(connection, "scoring", "events", 0, expected=0, to=3, first=True)
+        with pytest.raises(Fenced):
+            await move_position(connection, "scoring", "events", 0, expected=0, to=2, first=True)
+
+
+class FailingLog:
+    """A log that takes no batch, and of single records those it likes, as long as it is there."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.broken = False
+        self.taken: list[bytes] = []
+
+    async def append(self, topic: str, records: Sequence[tuple[str, bytes]]) -> None:
+        if self.broken:
+            raise ZeroDivisionError
+        if len(records) > 1 or records[0][1] == b"bad":
+            raise InvalidMessage("too_large", "it is too large")
+        if self.away:
+            raise Outage("away")
+        self.taken.append(records[0][1])
+
+
+@pytest.mark.parametrize("trouble", ["away", "broken"])
+async def test_whatever_the_log_does_after_the_commit_the_work_has_succeeded_and_the_sweep_makes_it_good(ports: Ports, trouble: str):
+    log = FailingLog()
+    setattr(log, trouble, True)
+    now = real_now()
+    outbox = Outbox("scoring", ports.database, log, ports.clock, wall=lambda: now)
+    async with outbox.work() as work:
+        for value in (b"bad", b"good"):
+            work.publish_raw("activities", "k", value)
+    setattr(log, trouble, False)
+    now += timedelta(seconds=6)
+    assert await outbox.sweep() == 1
+    assert log.taken == [b"good"]
+    async with ports.database.reading() as connection:
+        (letter,) = (await connection.execute(select(DeadLetterRow.payload))).scalars()
+    assert letter == b"bad"
 
 
 class AwayLog:

@@ -5,7 +5,7 @@ import pytest
 from services.journeys.enrollment import Visit
 from services.journeys.entering import Entered, Refused
 from shared.wire import EventHistory, Withdraw
-from tests.builders import NOON, a_lead
+from tests.builders import NOON, a_lead, an_activity, an_event
 from tests.unit.journeys.stage import Stage, later
 
 CART = """
@@ -370,6 +370,28 @@ def test_rule_10_what_ends_a_marketing_journey_by_itself(name, properties, reaso
     stage.passes("1m")
     stage.happens(name, **properties)
     assert stage.ended == ({"ads": reason} if reason else {})
+
+
+@pytest.mark.parametrize(
+    ("consent", "trusted", "ends"),
+    [
+        (False, True, True),
+        ({"marketing": False, "source": "phone"}, True, True),
+        ({"topics": {"offers": False}}, True, True),
+        ({"topics": {"digest": False}}, True, False),
+        (True, True, False),
+        (False, False, False),
+        (None, True, False),
+    ],
+)
+def test_rule_10_consent_withdrawn_by_somebody_believed_ends_a_marketing_journey(consent, trusted, ends):
+    journey = "journey: {}\ntopic: offers\ncategory: {}\ntrigger: {{event: Seen}}\nsteps: [{{wait: 9d}}]"
+    stage = Stage(journey.format("ads", "marketing"), journey.format("bills", "transactional"))
+    stage.happens("Seen")
+    stage.passes("1m")
+    event = an_event("", id="e9", type="identify", at=stage.now, trusted=trusted, traits={"consent": consent})
+    stage.arrives(an_activity(sequence=2, event=event, lead=stage.lead))
+    assert stage.ended == ({"ads": "unsubscribed"} if ends else {})
 
 
 @pytest.mark.parametrize(("reason", "ended"), [("no_address", True), ("no_consent", True), ("suppressed", True), ("frequency_cap", False)])

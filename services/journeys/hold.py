@@ -1,0 +1,46 @@
+"""Whether wakes must wait: what waits to be handled may be the purchase that ends a walk.
+
+event ──► topic `events` ──► scoring ──► topic `activities` ──► journeys: a backlog of either keeps wakes back (docs/adr/0010)
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+BEARABLE = timedelta(seconds=30)
+LONGEST_HOLD = timedelta(minutes=15)
+
+Backlog = Callable[[], datetime | None]
+"""When the oldest record came that is not settled; None when caught up."""
+
+
+class Hold:
+    """On while the oldest record in the way of an event has waited longer than 30 s, at most 15 min.
+
+    What scoring makes of an old backlog is young on the next topic: so once on, it stays on until journeys has also handled what was
+    there when scoring had caught up.
+    """
+
+    def __init__(self, events: Backlog, activities: Backlog) -> None:
+        self._events = events
+        self._activities = activities
+        self._since: datetime | None = None
+        self._caught_up_at: datetime | None = None  # when, while on, both backlogs were first seen bearable
+
+    def is_on(self, now: datetime) -> bool:
+        """Asked at every beat that has something to wake."""
+        if not self._is_behind(now):
+            self._since = self._caught_up_at = None
+            return False
+        self._since = self._since or now
+        return now - self._since < LONGEST_HOLD
+
+    def _is_behind(self, now: datetime) -> bool:
+        waiting = self._activities()
+        oldest = min((moment for moment in (self._events(), waiting) if moment is not None), default=None)
+        if oldest is not None and now - oldest > BEARABLE:
+            self._caught_up_at = None
+            return True
+        if self._since is None:
+            return False
+        self._caught_up_at = self._caught_up_at or now
+        return waiting is not None and waiting <= self._caught_up_at

@@ -1,0 +1,55 @@
+"""When wakes wait: while an event is on its way that may end a walk."""
+
+from datetime import datetime
+
+import pytest
+
+from services.journeys.hold import Hold
+from tests.builders import NOON
+from tests.unit.journeys.stage import later
+
+
+class Waiting:
+    """Two backlogs, set by hand."""
+
+    def __init__(self) -> None:
+        self.events: datetime | None = None
+        self.activities: datetime | None = None
+        self.hold = Hold(lambda: self.events, lambda: self.activities)
+
+
+@pytest.mark.parametrize("topic", ["events", "activities"])
+def test_a_backlog_older_than_half_a_minute_on_either_topic_holds(topic):
+    waiting = Waiting()
+    setattr(waiting, topic, NOON)
+    assert not waiting.hold.is_on(later("30s"))
+    assert waiting.hold.is_on(later("31s"))
+
+
+def test_it_holds_for_a_quarter_of_an_hour_and_not_again_until_it_was_off():
+    waiting = Waiting()
+    waiting.events = NOON
+    assert waiting.hold.is_on(later("1m"))
+    assert waiting.hold.is_on(later("15m59s"))
+    assert not waiting.hold.is_on(later("16m"))
+    assert not waiting.hold.is_on(later("20m"))
+    waiting.events = None
+    assert not waiting.hold.is_on(later("20m"))
+    waiting.events = NOON
+    assert waiting.hold.is_on(later("21m"))
+
+
+def test_what_scoring_made_of_its_backlog_is_handled_before_anybody_is_woken():
+    waiting = Waiting()
+    waiting.events = NOON
+    assert waiting.hold.is_on(later("1h"))
+    waiting.events, waiting.activities = None, later("1h")
+    assert waiting.hold.is_on(later("1h1s"))
+    waiting.activities = later("1h2s")  # what is left came after scoring had caught up
+    assert not waiting.hold.is_on(later("1h3s"))
+
+
+def test_a_young_backlog_alone_holds_nothing():
+    waiting = Waiting()
+    waiting.activities = later("59s")
+    assert not waiting.hold.is_on(later("1m"))
