@@ -188,9 +188,9 @@ class House:
             assert answer.status_code == 200, answer.text
             return answer.json()
 
-    async def post(self, path: str, body: Any = None, role: str = "admin") -> tuple[int, Any]:
+    async def post(self, path: str, body: Any = None, role: str = "admin", **headers: str) -> tuple[int, Any]:
         async with self.api(role) as client:
-            answer = await client.post(path, json=body)
+            answer = await client.post(path, json=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
             return answer.status_code, answer.json()
 
     async def audit(self) -> None:

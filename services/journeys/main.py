@@ -8,6 +8,7 @@ from services.journeys.api import Desk, enrollment_routes, journey_routes
 from services.journeys.audit import audit_routes
 from services.journeys.catalogue import Catalogue
 from services.journeys.consumer import ActivityHandler
+from services.journeys.enrolling import Enrolling
 from services.journeys.hold import Hold
 from services.journeys.replaying import Replaying
 from services.journeys.scheduler import Scheduler
@@ -40,8 +41,9 @@ def build(_settings: JourneysSettings, ports: Ports) -> Service:
             await store.forget_recent(work.conn, work.now)
 
     desk = Desk(ports, outbox, catalogue, metronome.wake)
+    enrolling = Enrolling(outbox, catalogue, metronome.wake)
     letters = dead_letter_routes(ports, outbox, Replaying(catalogue, metronome.wake).replay)
-    routers = [journey_routes(desk), enrollment_routes(ports, desk), audit_routes(ports, catalogue), letters]
+    routers = [journey_routes(desk), enrollment_routes(ports, enrolling), audit_routes(ports, catalogue), letters]
     return Service(
         "journeys",
         service_app("journeys", ports, routers),

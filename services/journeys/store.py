@@ -100,10 +100,17 @@ async def load_past(connection: AsyncConnection, dossiers: Collection[Dossier]) 
 
 
 async def find_lead(connection: AsyncConnection, email: str) -> str | None:
-    """The lead with this address; of several, the one seen last."""
-    found = select(LEADS.c.lead_id, LEADS.c.lead).where(LEADS.c.email == email.lower(), LEADS.c.merged_into.is_(None))
-    leads = [(wire.decode_lead(lead).last_seen_at, lead_id) for lead_id, lead in await connection.execute(found) if lead]
-    return max(leads)[1] if leads else None
+    """The lead with this address; of several, one whom a server named before one that only a browser claims to be, then the last seen."""
+    found = await connection.execute(select(LEADS.c.lead).where(LEADS.c.email == email.lower(), LEADS.c.merged_into.is_(None)))
+    leads = [wire.decode_lead(lead) for lead in found.scalars() if lead]
+    best = max(leads, key=lambda lead: (lead.address_trusted, lead.last_seen_at, lead.id), default=None)
+    return None if best is None else best.id
+
+
+async def find_entered_by(connection: AsyncConnection, lead_id: str, journey: str, event_id: str) -> Enrollment | None:
+    """The lead's enrollment that this event began."""
+    walks = await connection.execute(select(ENROLLMENTS).where(ENROLLMENTS.c.lead_id == lead_id, ENROLLMENTS.c.journey == journey))
+    return next((found for found in map(_enrollment, walks) if found.entry.event_id == event_id), None)
 
 
 async def find_due(connection: AsyncConnection, now: datetime, passed_over: ColumnElement[bool], limit: int) -> list[tuple[str, str]]:

@@ -172,6 +172,42 @@ async def test_a_merged_lead_is_enrolled_as_its_survivor(opens: Opens) -> None:
     assert (status, enrolled["lead_id"]) == (201, "l1")
 
 
+async def test_a_call_repeated_with_its_idempotency_key_begins_one_walk_and_finds_it_ever_after(opens: Opens) -> None:
+    house = await opens(WELCOME.replace("audience:", "reentry: always\naudience:"))
+    for lead_id in ("l1", "l2"):
+        await house.happens("Page Viewed", lead=a_lead(id=lead_id))
+    path, asked = "/api/journeys/welcome/enrollments", {"lead_id": "l1", "properties": {"plan": "pro"}}
+    status, begun = await house.post(path, asked, idempotency_key="order-7")
+    assert status == 201
+    assert await house.post(path, asked, idempotency_key="order-7") == (200, begun)
+    await house.merge("l2", "l1")
+    await house.settles()
+    for asking in (asked, {"lead_id": "l2"}):
+        status, found = await house.post(path, asking, idempotency_key="order-7")
+        assert (status, found["id"], found["lead_id"], found["step"]) == (200, begun["id"], "l2", "pause")
+    assert house.sent == ["hello"]
+    status, problem = await house.post(path, asked, idempotency_key="order-8")
+    assert (status, problem["code"]) == (409, "inside")
+
+
+async def test_a_call_repeated_with_its_key_finds_the_walk_it_began(opens: Opens) -> None:
+    house = await opens(CART)
+    await house.happens("Page Viewed")
+    path = "/api/journeys/cart/enrollments"
+    _, begun = await house.post(path, {"lead_id": "l1", "key": 7, "properties": {"value": 50}})
+    assert await house.post(path, {"lead_id": "l1", "key": "7", "properties": {"value": 50}}) == (200, begun)
+    status, problem = await house.post(path, {"lead_id": "l1", "key": "7", "properties": {"value": 60}})
+    assert (status, problem["code"]) == (409, "inside")
+
+
+async def test_an_address_that_only_a_browser_claims_hides_no_lead_that_a_server_named(opens: Opens) -> None:
+    house = await opens(WELCOME)
+    await house.happens("Page Viewed", lead=a_lead(id="real"))
+    await house.happens("Page Viewed", lead=a_lead(id="claims", address_trusted=False, last_seen_at=NOON + timedelta(days=1)))
+    _, enrolled = await house.post("/api/journeys/welcome/enrollments", {"email": "ana@example.com"})
+    assert enrolled["lead_id"] == "real"
+
+
 @pytest.mark.parametrize(
     ("journey", "request_", "status", "code"),
     [
@@ -293,6 +329,8 @@ async def test_roles_bound_what_may_be_done(opens: Opens) -> None:
         ("sales", "pause", False),
         ("marketer", "pause", True),
         ("viewer", "enrollments", False),
+        ("sales", "enrollments", False),
+        ("marketer", "enrollments", True),
     ]:
         status, _ = await house.post(f"/api/journeys/cart/{path}", {"lead_id": "l1", "key": "c1"}, role=role)
         assert (status != 403) is allowed, (role, path)
