@@ -1,18 +1,20 @@
 """One attempt at one delivery, from the claim to its outcome.
 
 mail:     write ──► offer ──► mark `sending` ──► hand over
-hand-off: look up the endpoint ──► post the stored bytes
+hand-off: wait for its turn ──► look up the endpoint ──► post the stored bytes
 """
 
-import hashlib
+from asyncio import Semaphore
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.mailer.compose import BadAddress, Mail, compose, message_id_for
 from services.mailer.editions import Editions
+from services.mailer.endpoints import Closed
 from services.mailer.ledger import Claim, Written
 from services.mailer.links import Links
-from services.mailer.loader import Endpoint, MailerPlaybook
+from services.mailer.loader import MailerPlaybook
 from services.mailer.outcomes import Deferred, Held, InDoubt, Outcome, Refused, Unwritten
 from services.mailer.templates import TemplateProblem
 from services.mailer.transport import MailTransport, Offer, WebhookSender
@@ -23,7 +25,13 @@ from shared.telemetry import log as logger
 
 Mark = Callable[[Written], Awaitable[bool]]
 """Marks a mail as `sending`, or says that it may not go any more."""
-IsDisabled = Callable[[str, str], Awaitable[bool]]
+
+POSTS_AT_ONCE = 8
+"""To one endpoint; each has turns of its own, so that a slow one keeps nobody else waiting."""
+
+
+def _turns() -> defaultdict[str, Semaphore]:
+    return defaultdict(lambda: Semaphore(POSTS_AT_ONCE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,8 @@ class Attempts:
     mail: MailTransport
     webhooks: WebhookSender
     mark: Mark
-    is_disabled: IsDisabled
+    closed: Closed
+    turns: defaultdict[str, Semaphore] = field(default_factory=_turns)
 
     async def carry_out(self, claim: Claim) -> Outcome | None:
         """The outcome; None where the delivery was taken out of our hands before anything left."""
@@ -46,7 +55,8 @@ class Attempts:
         except ConfigurationError as error:
             return Unwritten(str(error))
         if claim.delivery.kind == "webhook":
-            return await self._post(claim, playbook)
+            async with self.turns[claim.delivery.send.endpoint]:
+                return await self._post(claim, playbook)
         return await self._mail(claim, playbook)
 
     async def _mail(self, claim: Claim, playbook: MailerPlaybook) -> Outcome | None:
@@ -86,8 +96,8 @@ class Attempts:
         endpoint = playbook.endpoints.get(name)
         if endpoint is None:
             return Unwritten(f"playbook {playbook.version} has no endpoint `{name}`: add it under `endpoints`")
-        if await self.is_disabled(name, url_hash(endpoint)):
-            return Refused("endpoint_disabled", detail=f"`{name}` answered 410 Gone earlier; publish another URL, then retry")
+        if endpoint in self.closed:
+            return Refused("endpoint_disabled", detail=f"`{name}` answered 410 Gone earlier; publish another URL or enable it, then retry")
         return await self.webhooks.post(endpoint, claim.delivery.id, claim.delivery.body or b"", real_now())
 
 
@@ -97,8 +107,3 @@ async def _hand_over(offer: Offer, data: bytes, claim: Claim) -> Outcome:
     except Exception as error:  # noqa: BLE001 - after the mark nobody knows how far it got
         logger.exception("delivery.hand_over_failed", delivery_id=claim.delivery.id)
         return InDoubt("bug", detail=repr(error))
-
-
-def url_hash(endpoint: Endpoint) -> str:
-    """Names an endpoint's URL without keeping it: it may hold a secret."""
-    return hashlib.blake2b(endpoint.url.encode(), digest_size=16).hexdigest()

@@ -9,7 +9,11 @@ from shared import wire
 
 RELAY = "relay"
 RELAY_PLACES = 60
-ENDPOINT_PLACES = 4
+ENDPOINT_PLACES = 64
+"""Taken in hand together, in one transaction; how many are posted at once is the transport's to say. Even where each takes the longest
+that a post may, the last of them goes well within its claim's lease."""
+ENDPOINT_REFILL = ENDPOINT_PLACES // 2
+"""A lane that has less room than this waits for more: a claim costs a transaction, whether it takes one or many."""
 
 OUTAGE_PAUSES = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 5, 10, 30, 60))
 """While the relay does not answer."""
@@ -28,6 +32,7 @@ class Lane:
     """How much may be under way in it now. After trouble one delivery tries it alone; an answer opens it again."""
 
     places: int
+    refill: int = 1  # the least room that is worth a claim
     busy: int = 0
     troubles: int = 0
     strikes: int = 0
@@ -36,7 +41,9 @@ class Lane:
     def room(self, now: datetime) -> int:
         if self.held_until is not None and now < self.held_until:
             return 0
-        return max(0, (1 if self.troubles else self.places) - self.busy)
+        places = 1 if self.troubles else self.places
+        free = places - self.busy
+        return free if free >= min(self.refill, places) else 0
 
     def opens_at(self, now: datetime) -> datetime | None:
         """When there is room again; None where that depends on those under way."""
@@ -78,4 +85,4 @@ class Lane:
 
 
 def new_lane(name: str) -> Lane:
-    return Lane(RELAY_PLACES if name == RELAY else ENDPOINT_PLACES)
+    return Lane(RELAY_PLACES) if name == RELAY else Lane(ENDPOINT_PLACES, ENDPOINT_REFILL)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer import leads, policy, store
 from services.mailer.editions import Editions
+from services.mailer.endpoints import Mark, disable
 from services.mailer.outcomes import InDoubt, Outcome, Refused
 from services.mailer.policy import WAITING, Decision, Delivery, Recipient, Send, State, Suppress, WhenInDoubt, decide, decided
 from services.mailer.store import Front
@@ -78,7 +79,7 @@ class Ending:
     outcome: Outcome
     when_in_doubt: WhenInDoubt
     held_until: datetime
-    disables: tuple[str, str] | None = None  # the endpoint that is gone: its name, its URL's hash
+    disables: Mark | None = None  # the endpoint that is gone
 
 
 class Ledger:
@@ -154,7 +155,7 @@ class Ledger:
         await leads.save_suppressions(work.conn, dead)
         for _, ending in ours:
             if ending.disables is not None:
-                await store.disable(work.conn, *ending.disables, "gone", work.now)
+                await disable(work.conn, ending.disables, "gone", work.now)
         return [None] * len(endings)
 
 

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 from fastapi import FastAPI
 
-from services.mailer import store
 from services.mailer.api import action_routes, audit_routes, ledger_routes, suppression_routes
 from services.mailer.attempt import Attempts
 from services.mailer.consumer import on_activities, on_messages
 from services.mailer.editions import Editions
+from services.mailer.endpoints import Closed
 from services.mailer.group_commit import GroupCommit
 from services.mailer.ledger import Ledger
 from services.mailer.links import Links
@@ -75,13 +75,8 @@ def build_scheduler(
 ) -> Scheduler:
     """What takes due deliveries out; whoever calls its `tick` is its clock."""
     ledger = Ledger(outbox, editions)
-
-    async def is_disabled(name: str, url_hash: str) -> bool:
-        async with ports.database.reading() as connection:
-            return await store.is_disabled(connection, name, url_hash)
-
     marks = GroupCommit(outbox, ledger.mark)
-    attempts = Attempts(editions, links, ports.signer, ports.clock, mail, webhooks, marks.put, is_disabled)
+    attempts = Attempts(editions, links, ports.signer, ports.clock, mail, webhooks, marks.put, Closed())
     settle = GroupCommit(outbox, ledger.settle)
     return Scheduler(outbox, ports.database, ports.clock, ledger, editions, attempts, settle, alone=alone)
 

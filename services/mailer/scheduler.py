@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from services.mailer import store
-from services.mailer.attempt import Attempts, url_hash
+from services.mailer.attempt import Attempts
 from services.mailer.editions import Editions
+from services.mailer.endpoints import Mark, mark_of
 from services.mailer.group_commit import GroupCommit
 from services.mailer.lanes import Lane, lane_of, new_lane
 from services.mailer.ledger import Claim, Ending, Ledger
@@ -59,6 +60,7 @@ class Scheduler:
         await self._release(now)
         async with self._database.reading() as connection:
             fronts = await store.load_fronts(connection)
+            await self._attempts.closed.refresh(connection)
         rooms = {front.lane: self._lane(front.lane).room(now) for front in fronts}
         due = [front for front in fronts if front.due_at <= now and rooms[front.lane] > 0]
         if not due:
@@ -138,9 +140,8 @@ class Scheduler:
         wish = await self._editions.when_in_doubt(claim.delivery)
         return Ending(claim, outcome, wish, lane.held_until or now, await self._gone(claim) if isinstance(outcome, Gone) else None)
 
-    async def _gone(self, claim: Claim) -> tuple[str, str]:
-        name = claim.delivery.send.endpoint
-        return name, url_hash((await self._editions.of(claim.delivery)).endpoints[name])
+    async def _gone(self, claim: Claim) -> Mark:
+        return mark_of((await self._editions.of(claim.delivery)).endpoints[claim.delivery.send.endpoint])
 
     async def idle(self) -> None:
         """Returns when nothing is under way."""

@@ -17,9 +17,9 @@ from services.mailer import leads
 from services.mailer.events import EVENT_OF, mail_event
 from services.mailer.lanes import lane_of
 from services.mailer.policy import NEWEST_PLAYBOOK, Delivery, State, rank
-from services.mailer.tables import DELIVERIES, ENDPOINTS, HANDOFFS, RECEIVED, WITHDRAWALS
+from services.mailer.tables import DELIVERIES, HANDOFFS, RECEIVED, WITHDRAWALS
 from shared import wire
-from shared.db import among, insert_new, upsert
+from shared.db import among, insert_new
 from shared.telemetry import DELIVERIES as COUNTED
 from shared.telemetry import log as logger
 from shared.work import Work
@@ -270,13 +270,3 @@ async def release_leftovers(connection: AsyncConnection, now: datetime) -> int:
         update(DELIVERIES).where(D.due_at.is_not(None), D.claimed_at.is_not(None)).values(due_at=now, claimed_at=None)
     )
     return released.rowcount
-
-
-async def is_disabled(connection: AsyncConnection, name: str, url_hash: str) -> bool:
-    found = await connection.execute(select(ENDPOINTS.c.name).where(ENDPOINTS.c.name == name, ENDPOINTS.c.url_hash == url_hash))
-    return found.one_or_none() is not None
-
-
-async def disable(connection: AsyncConnection, name: str, url_hash: str, reason: str, now: datetime) -> None:
-    row = {"name": name, "url_hash": url_hash, "disabled_at": now, "reason": reason}
-    await upsert(connection, ENDPOINTS, [row], ["name", "url_hash"])

@@ -24,7 +24,6 @@ from shared import wire
 
 TIMEOUT_SECONDS = 20
 LARGEST_ANSWER = 64 * 1024
-CONNECTIONS_PER_HOST = 8
 LONGEST_PAUSE = timedelta(hours=24)
 _THROTTLES = frozenset({429, 502, 503, 504})
 _HEADERS = {"Content-Type": "application/json", "User-Agent": "Dripline", "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -95,8 +94,7 @@ class WebhookTransport:
                 socket_factory=self._socket,
                 use_dns_cache=False,
                 happy_eyeballs_delay=None,
-                limit=0,
-                limit_per_host=CONNECTIONS_PER_HOST,
+                limit=0,  # whoever calls keeps the number small; waiting for a connection here would count as the endpoint's silence
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,

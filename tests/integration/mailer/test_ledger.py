@@ -1,12 +1,14 @@
 """The ledger: one row a message, and each row ends where its relay, its reader and its sender want it to."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from services.mailer.attempt import POSTS_AT_ONCE
 from services.mailer.lanes import RELAY_PLACES
 from services.mailer.outcomes import Deferred, Delivered, Gone, Held, InDoubt, Refused
 from shared import wire
@@ -512,6 +514,24 @@ async def test_one_slow_endpoint_delays_no_other(house: House) -> None:
     assert {one for one, status in (await house.statuses()).items() if status == "sent"} == {"m20", "m21"}
     gate.set()
     await house.scheduler.idle()
+
+
+async def test_an_endpoint_is_never_posted_more_than_a_few_at_once(house: House) -> None:
+    gate, at_once = asyncio.Event(), Counter[str]()
+
+    async def wait(endpoint: Any) -> None:
+        at_once[endpoint.name] += 1
+        await gate.wait()
+
+    house.webhooks.before_post = wait  # type: ignore[method-assign]
+    await house.receive(*(house.a_handoff(number, ("sales", "slow")[number % 2]) for number in range(40)))
+    await house.scheduler.tick(house.clock.now())
+    while sum(at_once.values()) < 2 * POSTS_AT_ONCE:
+        await asyncio.sleep(0)
+    assert at_once == {"sales": POSTS_AT_ONCE, "slow": POSTS_AT_ONCE}
+    gate.set()
+    await house.scheduler.idle()
+    assert set((await house.statuses()).values()) == {"sent"}
 
 
 async def test_webhooks_cut_off_in_flight_go_again_under_the_same_id(house: House) -> None:

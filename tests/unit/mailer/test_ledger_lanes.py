@@ -2,8 +2,11 @@
 
 from datetime import timedelta
 
-from services.mailer.lanes import RELAY_PLACES, Lane, new_lane
+from services.mailer.attempt import POSTS_AT_ONCE
+from services.mailer.lanes import ENDPOINT_PLACES, ENDPOINT_REFILL, RELAY_PLACES, Lane, new_lane
+from services.mailer.ledger import CLAIM_LEASE
 from services.mailer.outcomes import Deferred, Delivered, Held, InDoubt, Refused
+from services.mailer.webhook import TIMEOUT_SECONDS
 from tests.builders import NOON
 
 SECOND = timedelta(seconds=1)
@@ -76,3 +79,17 @@ def test_a_relay_that_falls_silent_three_times_in_a_row_is_away() -> None:
     silences = [InDoubt("no_answer"), Deferred("connection_lost", unanswered=True), InDoubt("no_answer")]
     assert [lane.learn(silence, NOON) for silence in silences] == [False, False, True]
     assert lane.opens_at(NOON) == NOON + SECOND
+
+
+def test_an_endpoint_is_given_more_only_when_it_is_worth_a_claim() -> None:
+    lane = new_lane("endpoint:sales")
+    assert lane.room(NOON) == ENDPOINT_PLACES
+    lane.busy = ENDPOINT_PLACES - ENDPOINT_REFILL + 1
+    assert (lane.room(NOON), lane.opens_at(NOON)) == (0, None)
+    lane.busy = ENDPOINT_PLACES - ENDPOINT_REFILL
+    assert lane.room(NOON) == ENDPOINT_REFILL
+
+
+def test_the_last_of_a_claim_is_posted_before_its_lease_ends() -> None:
+    slowest = timedelta(seconds=TIMEOUT_SECONDS) * (ENDPOINT_PLACES / POSTS_AT_ONCE)
+    assert slowest < CLAIM_LEASE
