@@ -19,6 +19,7 @@ from dripline.data_folder import DataFolder
 from dripline.demo.mailbox import Mailbox, Reception
 from dripline.demo.mailbox_pages import mailbox_room
 from dripline.demo.sales import HouseSender, SalesInbox
+from dripline.demo.shop import Shop
 from dripline.doorway import doorway
 from dripline.environment import is_demo_sales, playbook_environment
 from dripline.folder_clock import EVERY as RESERVE_EVERY
@@ -119,7 +120,8 @@ def build_house(folder: DataFolder, settings: RunSettings, url: str, password: s
     environ = playbook_environment(url, folder.webhook_secret(), demo=demo)
     reception = Reception(Mailbox(folder.mailbox)) if settings.smtp_url is None else None
     services = _stages(settings, ports, url, environ, reception)
-    rooms = [*_mailbox(reception), *_sales_inbox(folder, url, environ, clock)]
+    shop = [Shop(write_key, ports.signer, clock, speed).room()] if demo else []
+    rooms = [*shop, *_mailbox(reception), *_sales_inbox(folder, url, environ, clock)]
     services["console"] = _console(settings, ports, url, api_key, password, services, rooms)
     app = doorway(services["ingest"].app, services["mailer"].app, services["console"].app)
     return House(folder, url, environ, write_key, api_key, clock, ports, log, services, reception, app)

@@ -16,7 +16,7 @@ import uvloop
 from dripline.check import check
 from dripline.data_folder import DataFolder
 from dripline.embedded import House, build_house
-from dripline.environment import SALES_PATH, is_demo_sales, playbook_environment
+from dripline.environment import SALES_PATH, SHOP_PATH, is_demo_sales, playbook_environment
 from dripline.settings import RunSettings, read_settings
 from dripline.watch import EVERY as WATCH_EVERY
 from dripline.watch import Watch
@@ -48,7 +48,7 @@ def run(playbook: Path | None, data: Path | None, host: str, port: int, speed: f
         password, is_new = folder.console_password()
         house = build_house(folder, settings, url, password, speed, demo=demo)
         watch = Watch(source, house.ports.playbooks, house.environ, book)
-        greeting = _greeting(house, settings, password if is_new else None)
+        greeting = _greeting(house, settings, password if is_new else None, demo=demo)
         relax_collector()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(house, listening, book, watch, greeting))
@@ -150,15 +150,16 @@ def _warnings(house: House, settings: RunSettings) -> list[str]:
     return found
 
 
-def _greeting(house: House, settings: RunSettings, new_password: str | None) -> str:
+def _greeting(house: House, settings: RunSettings, new_password: str | None, *, demo: bool) -> str:
     """What `run` says once it is up; the console's password only when it was made just now."""
     folder, url = house.folder.path, house.url
     sales_here = is_demo_sales(house.environ, url)
     lines = [
         "",
         "Dripline is running.",
-        f"  console       {url}/   " + (f"password: {new_password}" if new_password else f"password in {folder / 'console_password'}"),
+        *([f"  shop          {url}{SHOP_PATH}/   begin here: a tea shop, and beside it what Dripline makes of you"] if demo else []),
         f"  mailbox       {url}/mailbox/   every mail it sends" if house.reception else "  mails leave through DRIPLINE_SMTP_URL",
+        f"  console       {url}/   " + (f"password: {new_password}" if new_password else f"password in {folder / 'console_password'}"),
         f"  sales inbox   {url}{SALES_PATH}   every hot lead" if sales_here else "  hot leads go to the playbook's endpoints",
         f"  tracking API  {url}/v1/   write key: {house.write_key}",
         "  secret key    " + ("DRIPLINE_API_KEY" if settings.api_key else f"in {folder / 'api_key'}") + ", for your servers and the API",

@@ -1,1 +1,1 @@
-"""What `dripline run` adds so that a newcomer needs no mail server: a mailbox behind a real SMTP socket."""
+"""What `dripline run` adds so that a newcomer needs nothing else: a shop, a mailbox behind a real SMTP socket, a sales team."""

@@ -21,7 +21,7 @@ DRIPLINE = (sys.executable, "-m", "dripline")
 
 def clean_environment(**more: str) -> dict[str, str]:
     """This environment without what would lead Dripline elsewhere."""
-    ours = ("DRIPLINE_", "SALES_WEBHOOK_")
+    ours = ("DRIPLINE_", "SALES_WEBHOOK_", "SHOP_URL")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {"PYTHONPATH": str(CHECKOUT), "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"} | more
 

@@ -89,4 +89,8 @@ def test_what_the_language_has_beyond_this_release_is_named():
 
 def test_a_value_missing_in_the_environment_is_named():
     found = [str(trouble) for trouble in check(STARTER, {})]
-    assert [text.partition(": ")[2].partition(" is")[0] for text in found] == ["`${SALES_WEBHOOK_URL}`", "`${SALES_WEBHOOK_SECRET}`"]
+    assert [text.partition(": ")[2].partition(" is")[0] for text in found] == [
+        "`${SHOP_URL}`",
+        "`${SALES_WEBHOOK_URL}`",
+        "`${SALES_WEBHOOK_SECRET}`",
+    ]

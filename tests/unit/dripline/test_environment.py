@@ -14,6 +14,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SALES_WEBHOOK_URL", raising=False)
     monkeypatch.delenv("SALES_WEBHOOK_SECRET", raising=False)
+    monkeypatch.delenv("SHOP_URL", raising=False)
 
 
 def test_where_nobody_is_named_sales_is_the_inbox_of_this_process():
@@ -21,6 +22,12 @@ def test_where_nobody_is_named_sales_is_the_inbox_of_this_process():
     assert environ["SALES_WEBHOOK_URL"] == "http://127.0.0.1:9000/demo/sales"
     assert environ["SALES_WEBHOOK_SECRET"] == "whsec_own"
     assert is_demo_sales(environ, HERE)
+
+
+def test_where_no_shop_is_named_mails_lead_to_the_shop_of_this_process(monkeypatch: pytest.MonkeyPatch):
+    assert playbook_environment(HERE)["SHOP_URL"] == "http://127.0.0.1:9000/shop"
+    monkeypatch.setenv("SHOP_URL", "https://tea.example")
+    assert playbook_environment(HERE)["SHOP_URL"] == "https://tea.example"
 
 
 def test_a_named_endpoint_is_taken(monkeypatch: pytest.MonkeyPatch):
@@ -32,7 +39,7 @@ def test_a_named_endpoint_is_taken(monkeypatch: pytest.MonkeyPatch):
 
 def test_without_the_demo_nothing_is_made_up():
     environ = playbook_environment(HERE, "whsec_own", demo=False)
-    assert "SALES_WEBHOOK_URL" not in environ
+    assert {"SALES_WEBHOOK_URL", "SHOP_URL"}.isdisjoint(environ)
     assert not is_demo_sales(environ, HERE)
 
 

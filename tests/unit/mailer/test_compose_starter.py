@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dripline.environment import playbook_environment
 from services.mailer.compose import compose
 from services.mailer.links import Links
 from services.mailer.loader import load
@@ -13,7 +14,7 @@ from shared.wire import Entry
 from tests.builders import A_SECRET, NOON, a_lead, a_send
 
 FILES = read_folder(Path(__file__).parents[3] / "playbooks" / "starter").files
-STARTER = load(FILES, {"SALES_WEBHOOK_URL": "http://127.0.0.1:1/", "SALES_WEBHOOK_SECRET": A_SECRET}, "v1")
+STARTER = load(FILES, playbook_environment(secret=A_SECRET), "v1")
 LINKS = Links(Signer(b"k" * 32), "http://127.0.0.1:8300")
 
 
