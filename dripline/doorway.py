@@ -2,6 +2,7 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+INGEST_PATHS = ("/v1/", "/dripline.js")
 MAILER_PATHS = ("/c/", "/u/", "/o/", "/p/", "/a/", "/confirm/", "/hooks/")
 
 
@@ -10,7 +11,7 @@ def doorway(ingest: ASGIApp, mailer: ASGIApp, console: ASGIApp) -> ASGIApp:
 
     async def enter(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        if path.startswith("/v1/"):
+        if path.startswith(INGEST_PATHS):
             await ingest(scope, receive, send)
         elif path.startswith(MAILER_PATHS):
             await mailer(scope, receive, send)

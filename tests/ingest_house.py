@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.ingest.api import TrackingApi
+from services.ingest.website import website_routes
 from shared.clock import FakeClock
 from shared.errors import Outage
+from shared.http import service_app
 from shared.keys import Key
 from shared.log import Record
 from shared.parcel import unpack
@@ -58,8 +60,8 @@ class Ingest:
     clock: FakeClock = field(default_factory=lambda: FakeClock(NOON))
 
     def __post_init__(self) -> None:
-        ports = Ports(self.log, None, self.clock, self.keys, None, None)  # type: ignore[arg-type]  # the tracking paths use only these
-        self.api = TrackingApi(ports, _nobody, self.memory)
+        ports = Ports(self.log, None, self.clock, self.keys, None, None)  # type: ignore[arg-type]  # the paths under test use only these
+        self.api = TrackingApi(ports, service_app("ingest", ports, [website_routes()]), self.memory)
 
     async def post(self, path: str, body: Any, *, key: str | None = "pk_test", headers: dict[str, str] | None = None) -> Answer:
         """Posts JSON, or bytes as they are; a tuple of bytes arrives piece by piece."""
@@ -111,8 +113,3 @@ def basic(key: str) -> str:
 def a_track(**overrides: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {"type": "track", "event": "Ebook Downloaded", "userId": "u1", "messageId": "m1"}
     return fields | overrides
-
-
-async def _nobody(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 404, "headers": []})
-    await send({"type": "http.response.body", "body": b""})

@@ -5,14 +5,13 @@ POST /v1/… ──intake──► bytes ──segment──► parcels ──ap
 A tracking call costs some tens of microseconds here; as a FastAPI route it would cost three times as much.
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.ingest.answers import PREFLIGHT, TAKEN, Answer, answer, readable, refusal
 from services.ingest.intake import Body, Busy, Gone, Headers, Rooms
+from services.ingest.routes import ROUTES, Route
 from services.ingest.segment import Call, Sifted, keys_in, read, sift
 from shared.errors import InvalidMessage, Outage
 from shared.http import Problem
@@ -22,38 +21,6 @@ from shared.telemetry import EVENTS_ACCEPTED, EVENTS_REJECTED, RETRIED_CALLS, lo
 from shared.wire import DEAD_LETTERS, EVENTS, encode
 
 RETRY_SECONDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """What a path says about its events."""
-
-    type: str = ""
-    is_batch: bool = False
-    historical: bool = False
-
-
-_ROUTES: Mapping[str, _Route] = {
-    **{f"/v1/{kind}": _Route(type=kind) for kind in ("track", "identify", "page", "screen", "group", "alias")},
-    "/v1/batch": _Route(is_batch=True),
-    "/v1/import": _Route(is_batch=True, historical=True),
-}
-_PATHS: Mapping[str, _Route] = {**_ROUTES, **{f"{path}/": route for path, route in _ROUTES.items()}}
-
-_Answer = tuple[Message, Message]
-
-
-def _answer(status: int, body: Any, *headers: tuple[bytes, bytes]) -> _Answer:
-    data = json.dumps(body, separators=(",", ":")).encode()
-    head = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode()), *headers]
-    return {"type": "http.response.start", "status": status, "headers": head}, {"type": "http.response.body", "body": data}
-
-
-def _refusal(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> _Answer:
-    return _answer(status, {"code": code, "message": message}, *headers)
-
-
-_TAKEN = _answer(200, {"success": True})
 
 
 def _keyless() -> Problem:
@@ -73,40 +40,47 @@ class TrackingApi:
         self._rooms = Rooms(memory)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = _PATHS.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if route is None:
+        route = ROUTES.get(scope["path"]) if scope["type"] == "http" else None
+        if route is not None and scope["method"] == "POST":
+            headers = Headers.of(scope["headers"])
+            try:
+                told = await self._respond(route, headers, receive)
+            except Gone:
+                return
+            start, body = readable(told) if headers.from_page else told
+        elif route is not None and scope["method"] == "OPTIONS":
+            start, body = PREFLIGHT
+        else:
             await self._others(scope, receive, send)
-            return
-        try:
-            start, body = await self._respond(route, Headers.of(scope["headers"]), receive)
-        except Gone:
             return
         await send(start)
         await send(body)
 
-    async def _respond(self, route: _Route, headers: Headers, receive: Receive) -> _Answer:
+    async def _respond(self, route: Route, headers: Headers, receive: Receive) -> Answer:
         body: Body | None = None
         try:
             key = None if headers.token is None else self._key(headers.token)
             body = Body(self._rooms.of(key))
             return await self._take(route, key, headers, body, receive)
         except InvalidMessage as refused:
-            return _refusal(400, refused.code, str(refused))
+            return refusal(400, refused.code, str(refused))
         except Problem as problem:
-            return _refusal(problem.status, problem.code, str(problem))
+            return refusal(problem.status, problem.code, str(problem))
         except Busy:
-            return _refusal(429, "busy", "too much is arriving at once", (b"retry-after", b"1"))
+            return refusal(429, "busy", "too much is arriving at once", (b"retry-after", b"1"))
         except Outage as outage:
             log.warning("ingest.held", why=str(outage))
-            return _refusal(503, "unavailable", "events cannot be stored now", (b"retry-after", str(RETRY_SECONDS).encode()))
+            return refusal(503, "unavailable", "events cannot be stored now", (b"retry-after", str(RETRY_SECONDS).encode()))
         finally:
             if body is not None:
                 body.let_go()
 
-    async def _take(self, route: _Route, key: Key | None, headers: Headers, body: Body, receive: Receive) -> _Answer:
+    async def _take(self, route: Route, key: Key | None, headers: Headers, body: Body, receive: Receive) -> Answer:
         if headers.retries not in (b"", b"0"):
             RETRIED_CALLS.inc()
         text = await body.read(receive, headers.encoding)
+        if route.is_metrics:
+            return TAKEN  # how the browser client itself fares
         if key is None:
             self._expect_key(text)
         sifted = self._sift(route, key, text)
@@ -114,9 +88,9 @@ class TrackingApi:
             await self._set_aside(sifted)
         await self._ports.log.append(EVENTS, sifted.parcels)
         EVENTS_ACCEPTED.inc(sifted.accepted)
-        return _told(route, sifted) if sifted.rejected else _TAKEN
+        return _told(route, sifted) if sifted.rejected else TAKEN
 
-    def _sift(self, route: _Route, key: Key | None, body: bytes) -> Sifted:
+    def _sift(self, route: Route, key: Key | None, body: bytes) -> Sifted:
         """Judges the events. What it takes them apart into is let go before the log is waited for: it would fill the caches."""
         envelope = read(body, is_batch=route.is_batch)
         key = self._same_key(key, envelope.write_key)
@@ -155,10 +129,10 @@ class TrackingApi:
             EVENTS_REJECTED.labels(rejected.code).inc()
 
 
-def _told(route: _Route, sifted: Sifted) -> _Answer:
+def _told(route: Route, sifted: Sifted) -> Answer:
     """One bad event in a batch spoils no other; one sent alone is refused."""
     if not route.is_batch:
         _, rejected = sifted.rejected[0]
-        return _refusal(400, rejected.code, rejected.message)
+        return refusal(400, rejected.code, rejected.message)
     reasons = [{"index": index, "code": rejected.code, "message": rejected.message} for index, rejected in sifted.rejected]
-    return _answer(200, {"success": True, "rejected": reasons})
+    return answer(200, {"success": True, "rejected": reasons})

@@ -39,6 +39,7 @@ class Headers:
     token: str | None
     encoding: str
     retries: bytes
+    from_page: bool
 
     @classmethod
     def of(cls, raw: Iterable[tuple[bytes, bytes]]) -> "Headers":
@@ -48,6 +49,7 @@ class Headers:
             None if authorization is None else _basic_token(authorization),
             found.get(b"content-encoding", b"").decode("latin-1").strip().lower(),
             found.get(b"x-retry-count", b"").strip(),
+            b"origin" in found,
         )
 
 

@@ -1,42 +1,19 @@
 """The pages as a person sees them, in Chromium on a real `run`: they work, stay fresh, say nothing in the console, and call nobody else."""
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email import message_from_bytes
-from typing import NoReturn
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.e2e.house import STARTER, House, until
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-proxy-server",
-]
 WIDE = {"width": 1280, "height": 800}
 NARROW = {"width": 375, "height": 740}
 FRESH = 2_000
 """Milliseconds within which a lead's page shows what has happened; the other pages get more on a busy machine."""
 SOON = 5_000
-
-
-@pytest.fixture(scope="module")
-def browser(require_service: Callable[[str, str], NoReturn]) -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        require_service("chromium", "apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

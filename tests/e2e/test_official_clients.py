@@ -218,17 +218,12 @@ async def test_a_client_told_to_come_back_does_and_nothing_is_lost_or_doubled(
     assert all(event.trusted for event in events)
 
 
-FULL_PATHS = {"t": "track", "i": "identify", "p": "page", "g": "group", "a": "alias", "b": "batch"}
-"""The browser's short paths, as those of the server: its calls have the same shape."""
-
-
 async def test_requests_recorded_from_the_clients_are_taken(tmp_path: Path) -> None:
     requests = [json.loads(line) for line in RECORDED.read_text().splitlines()]
     async with running(tmp_path) as ingest, httpx.AsyncClient(base_url=ingest.url, trust_env=False) as browser:
         for request in requests:
-            last = request["p"].removeprefix("/v1/")
             headers = {name: value for name, value in request["h"].items() if name.lower() not in ("host", "connection", "content-length")}
-            answer = await browser.post(f"/v1/{FULL_PATHS.get(last, last)}", content=request["b"].encode(), headers=headers)
+            answer = await browser.post(request["p"], content=request["b"].encode(), headers=headers)
             assert (answer.status_code, answer.json()) == (200, {"success": True}), request["p"]
         events = await ingest.events()
     sent = [json.loads(request["b"]) for request in requests]

@@ -131,6 +131,68 @@ async def test_a_retried_call_is_counted(ingest: Ingest) -> None:
     assert RETRIED_CALLS._value.get() == before + 1
 
 
+# What a browser needs.
+
+
+SHORT = {"t": "track", "i": "identify", "p": "page", "s": "screen", "g": "group", "a": "alias"}
+
+
+@pytest.mark.parametrize(("path", "kind"), SHORT.items())
+async def test_the_short_path_of_a_call_is_the_same_call(ingest: Ingest, path: str, kind: str) -> None:
+    answer = await ingest.post(f"/v1/{path}", a_track(type=kind, groupId="g1", previousId="old", writeKey="pk_test"), key=None)
+    assert (answer.status, answer.body) == (200, b'{"success":true}')
+    assert [event.type for event in ingest.events] == [kind]
+
+
+async def test_the_short_batch_is_a_batch(ingest: Ingest) -> None:
+    assert (await ingest.post("/v1/b", a_batch(a_track(messageId="m1"), a_track(messageId="m2")))).status == 200
+    assert [event.message_id for event in ingest.events] == ["m1", "m2"]
+
+
+async def test_what_the_browser_client_says_of_itself_is_taken_and_let_go(ingest: Ingest) -> None:
+    answer = await ingest.post("/v1/m", {"series": [{"type": "Counter", "metric": "analytics_js.invoke", "value": 1}]}, key=None)
+    assert (answer.status, answer.json) == (200, {"success": True})
+    assert not ingest.log.topics
+
+
+async def test_an_alias_by_a_browser_is_not_trusted(ingest: Ingest) -> None:
+    for key in ("pk_test", "sk_test"):
+        assert (await ingest.post("/v1/a", a_track(previousId="u2", messageId=key), key=key)).status == 200
+    assert [(event.type, event.trusted) for event in ingest.events] == [("alias", False), ("alias", True)]
+
+
+async def test_a_page_of_another_origin_may_ask_and_is_told_for_two_hours(ingest: Ingest) -> None:
+    asking = {
+        "origin": "https://shop.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type",
+    }
+    answer = await call(ingest.api, "/v1/t", [b""], asking, method="OPTIONS")
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.headers == {
+        "access-control-allow-methods": "POST, GET, OPTIONS",
+        "access-control-allow-headers": "authorization, content-type, content-encoding, x-retry-count",
+        "access-control-max-age": "7200",
+        "access-control-allow-origin": "*",
+        "access-control-expose-headers": "Retry-After",
+    }
+
+
+@pytest.mark.parametrize(("key", "body", "status"), [("pk_test", a_track(), 200), ("pk_x", a_track(), 401), ("pk_test", b"{", 400)])
+async def test_a_page_may_read_every_answer_and_a_server_pays_nothing_for_it(ingest: Ingest, key: str, body: Any, status: int) -> None:
+    for path in ("/v1/track", "/v1/t"):
+        answer = await ingest.post(path, body, key=key, headers={"origin": "https://shop.example"})
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, "*")
+        assert answer.headers["access-control-expose-headers"] == "Retry-After"
+        assert "access-control-allow-origin" not in (await ingest.post(path, body, key=key)).headers
+
+
+async def test_a_page_reads_when_to_come_back(ingest: Ingest) -> None:
+    ingest.log.away = True
+    answer = await ingest.post("/v1/t", a_track(), headers={"origin": "https://shop.example"})
+    assert (answer.status, answer.headers["retry-after"], answer.headers["access-control-allow-origin"]) == (503, "5", "*")
+
+
 # Limits while the body streams in.
 
 
