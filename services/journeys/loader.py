@@ -4,7 +4,7 @@ published files ──load──► Journeys ──► catalogue.py; `dripline c
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -12,9 +12,9 @@ from services.journeys.definitions import After, BranchStep, ExitStep, HandoffSt
 from services.journeys.engine import BUILT_IN_EXITS
 from services.journeys.forms import JourneyForm
 from services.journeys.reader import Mention, Reading
-from shared.yaml import Document, PlaybookError, Trouble, read, shape
+from shared.yaml import PlaybookError, Trouble, read, shape
 
-PLAYBOOK_KEYS = frozenset({"late_after", "working_hours"})
+PLAYBOOK_KEYS = frozenset({"late_after"})
 """The keys of playbook.yaml that are journeys' (scoring, which marks the late, reads `late_after`)."""
 
 FOLDER = "journeys"
@@ -38,7 +38,7 @@ class Journeys:
 
 def load(files: Mapping[str, bytes], environ: Mapping[str, str]) -> Journeys:
     """Read every journey of a playbook. Raises PlaybookError with all that is wrong, in the order of the files."""
-    troubles = list(_playbook_troubles(files))
+    troubles: list[Trouble] = []
     readings, journeys = [], []
     for file in sorted(files):
         try:
@@ -73,19 +73,6 @@ def _read(file: str, text: bytes) -> tuple[Reading, Journey] | None:
         message = "a circle without a wait: the journey's own mail begins it again at once; put a wait before the mail, or a `where` here"
         reading.troubles.append(document.trouble(("trigger",), message, of_key=True))
     return reading, journey
-
-
-def _playbook_troubles(files: Mapping[str, bytes]) -> Iterator[Trouble]:
-    document = _document_of(files)
-    if document is not None and isinstance(document.value, dict) and "working_hours" in document.value:
-        yield document.trouble(("working_hours",), "not yet: `working_hours` is not in this release; leave it out", of_key=True)
-
-
-def _document_of(files: Mapping[str, bytes]) -> Document | None:
-    try:
-        return read(files["playbook.yaml"], "playbook.yaml")
-    except (KeyError, PlaybookError):
-        return None  # `check` says so itself
 
 
 def _collected(journeys: Iterable[Journey], readings: Iterable[Reading]) -> Journeys:

@@ -14,13 +14,15 @@ from zoneinfo import ZoneInfo
 from pydantic import ConfigDict, Field
 
 from services.mailer.mime import Address, parse_address
+from services.mailer.sla import WorkingHours
 from services.mailer.template_files import read_templates
 from services.mailer.templates import Template
+from services.mailer.working_hours import END_OF_DAY, WorkingHoursForm, hours_of
 from shared.documents import Document, Path, PlaybookError, Trouble
 from shared.yaml import Shape, read, shape
 
 FILE = "playbook.yaml"
-PLAYBOOK_KEYS = frozenset({"name", "brand", "mail", "topics", "endpoints"})
+PLAYBOOK_KEYS = frozenset({"name", "brand", "mail", "topics", "endpoints", "working_hours"})
 NOT_YET = ("quiet_hours", "frequency_cap", "rate", "warm_up")
 WhenInDoubt = Literal["hold", "retry"]
 
@@ -56,6 +58,7 @@ class MailerPlaybook:
     endpoints: Mapping[str, Endpoint]
     topics: Mapping[str, str]
     templates: Mapping[str, Template]
+    working_hours: WorkingHours | None = None
 
 
 class _Brand(Shape):
@@ -97,6 +100,7 @@ class _Part(Shape):
     mail: _Mail
     topics: dict[str, str] = Field(default_factory=dict)
     endpoints: dict[str, _Endpoint] = Field(default_factory=dict)
+    working_hours: WorkingHoursForm | None = None
 
 
 def load(files: Mapping[str, bytes], environ: Mapping[str, str], version: str) -> MailerPlaybook:
@@ -116,6 +120,7 @@ def load(files: Mapping[str, bytes], environ: Mapping[str, str], version: str) -
         endpoints={name: Endpoint(name, endpoint.url, _secrets(endpoint)) for name, endpoint in part.endpoints.items()},
         topics=part.topics,
         templates=templates,
+        working_hours=hours_of(part.working_hours, mail.timezone),
     )
 
 
@@ -150,6 +155,7 @@ def _judged(document: Document, part: _Part) -> Iterator[Trouble]:
     yield from _not_yet(document)
     yield from _mail_troubles(document, part.mail)
     yield from _endpoint_troubles(document, part.endpoints)
+    yield from _hours_troubles(document, part.working_hours)
 
 
 def _brand_troubles(document: Document, brand: _Brand) -> Iterator[Trouble]:
@@ -171,7 +177,11 @@ def _mail_troubles(document: Document, mail: _Mail) -> Iterator[Trouble]:
         except ValueError as error:
             yield document.trouble(("mail", key), str(error))
     if find_zone(mail.timezone) is None:
-        yield document.trouble(("mail", "timezone"), f"there is no zone `{mail.timezone}`: write one such as Europe/Dublin")
+        yield document.trouble(("mail", "timezone"), _no_zone(mail.timezone))
+
+
+def _no_zone(name: str) -> str:
+    return f"there is no zone `{name}`: write one such as Europe/Dublin"
 
 
 def find_zone(name: str) -> ZoneInfo | None:
@@ -190,6 +200,18 @@ def _endpoint_troubles(document: Document, endpoints: Mapping[str, _Endpoint]) -
         for secret in _secrets(endpoint):
             if not _is_secret(secret):
                 yield document.trouble((*place, "secret"), "a secret is `whsec_` and the base64 of 24 to 64 random bytes")
+
+
+def _hours_troubles(document: Document, hours: WorkingHoursForm | None) -> Iterator[Trouble]:
+    if hours is None:
+        return
+    if hours.closes <= hours.opens:
+        message = (
+            f'work ends at {hours.closes} before it begins at {hours.opens}: write both within one day; `to: "{END_OF_DAY}"` is its end'
+        )
+        yield document.trouble(("working_hours", "to"), message)
+    if hours.timezone is not None and find_zone(hours.timezone) is None:
+        yield document.trouble(("working_hours", "timezone"), _no_zone(hours.timezone))
 
 
 def _url_trouble(url: str) -> str | None:

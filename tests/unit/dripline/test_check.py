@@ -82,7 +82,7 @@ def test_the_mistakes_of_every_part_are_told_together_in_order():
 
 
 def test_what_the_language_has_beyond_this_release_is_named():
-    found = troubles(edited("playbook.yaml", "late_after: 1d", "late_after: 1d\nworking_hours: {days: [mon]}"))
+    found = troubles(edited("playbook.yaml", "late_after: 1d", "late_after: 1d\nevents: {A: {}}"))
     assert found
     assert "not yet" in found[0]
 

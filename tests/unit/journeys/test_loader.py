@@ -202,11 +202,6 @@ def test_every_later_kind_of_step_is_named(kind):
     assert troubles(a_file(f"[{{{kind}: x}}]")) == [f"journeys/x.yaml:3:9: not yet: `{kind}` steps are not in this release"]
 
 
-def test_working_hours_are_named_as_not_yet():
-    with pytest.raises(PlaybookError, match=r"playbook\.yaml:2:1: not yet: `working_hours`"):
-        load({"playbook.yaml": b"name: x\nworking_hours: {days: [mon]}\n"}, {})
-
-
 def test_all_mistakes_of_all_files_are_told_at_once():
     files = {
         "journeys/a.yaml": a_file("[{wiat: 1d}]", gap="soon").replace("journey: x", "journey: a"),

@@ -1,8 +1,12 @@
 """The mailer's part of playbook.yaml: what it means, what is wrong with it, and what is not there yet."""
 
+from datetime import time
+from zoneinfo import ZoneInfo
+
 import pytest
 
 from services.mailer.loader import load
+from services.mailer.sla import WorkingHours
 from shared.documents import PlaybookError
 from tests.builders import A_PLAYBOOK_YAML, A_SECRET, a_mailer_playbook, a_template
 
@@ -93,3 +97,28 @@ def test_troubles_of_settings_and_templates_come_together() -> None:
 def test_a_folder_without_playbook_yaml_is_said() -> None:
     with pytest.raises(PlaybookError, match=r"no playbook\.yaml"):
         load({}, {}, "v1")
+
+
+HOURS = A_PLAYBOOK_YAML + 'working_hours: {days: [sat, sun, mon], from: "09:00", to: TO, timezone: ZONE}\n'
+
+
+def test_working_hours_are_read_with_the_zone_of_the_mail_where_they_name_none() -> None:
+    found = a_mailer_playbook(yaml=HOURS.replace("TO", "24:00").replace(", timezone: ZONE", "")).working_hours
+    assert found == WorkingHours(frozenset({5, 6, 0}), time(9), time(0), ZoneInfo("Europe/Dublin"))
+    assert a_mailer_playbook().working_hours is None
+
+
+@pytest.mark.parametrize(
+    ("closes", "zone", "trouble"),
+    [
+        ("08:00", "Asia/Tehran", "work ends at 08:00 before it begins at 09:00"),
+        ("17:00", "Teheran", "there is no zone `Teheran`"),
+        ("25:00", "Asia/Tehran", "`25:00` is no clock time: write one from 00:00 to 24:00"),
+    ],
+)
+def test_working_hours_that_cannot_be_are_named_with_their_place(closes: str, zone: str, trouble: str) -> None:
+    with pytest.raises(PlaybookError) as caught:
+        a_mailer_playbook(yaml=HOURS.replace("TO", closes).replace("ZONE", zone))
+    [found] = caught.value.troubles
+    assert (found.file, found.line) == ("playbook.yaml", HOURS.count("\n"))
+    assert trouble in str(found)
