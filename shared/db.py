@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, bindparam, event, select
@@ -20,6 +20,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from shared.errors import Outage
+from shared.one_hop import connect
 
 PRAGMAS = (
     "journal_mode=WAL",
@@ -131,7 +132,7 @@ def _sqlite_engine(url: str, use: str) -> AsyncEngine:
         pool_size=size,
         max_overflow=0,
         pool_reset_on_return=None,  # every use is one `begin`, which has committed or rolled back already
-        connect_args={"isolation_level": None, "cached_statements": 512},
+        async_creator=partial(connect, url),
     )
     begin = "BEGIN IMMEDIATE" if use == "write" else "BEGIN"
 
