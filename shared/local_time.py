@@ -6,6 +6,14 @@ from zoneinfo import ZoneInfo
 SECOND = timedelta(seconds=1)
 
 
+def find_zone(name: str) -> ZoneInfo | None:
+    """The time zone of that name, or None where there is none. Zones are kept by `zoneinfo` once read."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown; no name of a zone at all; a folder of zones
+        return None
+
+
 def moment_of(day: date, clock: time, zone: ZoneInfo) -> datetime:
     """The instant (UTC) of a local time. One that does not exist is the first that does; one that exists twice is the first."""
     local = datetime.combine(day, clock)

@@ -91,6 +91,7 @@ class Consent(Struct, frozen=True, omit_defaults=True, kw_only=True):
     marketing: bool = False
     address: str | None = None
     topics: dict[str, bool] = {}  # only what the reader has said; a topic not named follows `marketing`
+    topics_at: dict[str, datetime] = {}  # when each was said
     source: str = ""
     at: datetime | None = None
 

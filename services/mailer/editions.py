@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from services.mailer.loader import MailerPlaybook, load
-from services.mailer.policy import Delivery, WhenInDoubt
+from services.mailer.policy import Delivery, Policy, WhenInDoubt
 from shared.errors import ConfigurationError, Outage
 from shared.playbooks import Playbook, Playbooks
+from shared.telemetry import log as logger
 
 
 class Editions:
@@ -15,12 +16,25 @@ class Editions:
         self._playbooks = playbooks
         self._environ = environ
         self._known: dict[str, MailerPlaybook] = {}
+        self._policy = Policy()
 
     async def of(self, delivery: Delivery) -> MailerPlaybook:
         """The playbook a delivery goes by: its own, or the newest where only a newer one can mend it. Raises ConfigurationError."""
         if delivery.by_newest:
-            return self._compiled(await self._playbooks.newest())
+            return await self.newest()
         return self._compiled(await self._playbooks.get(delivery.send.version))
+
+    async def newest(self) -> MailerPlaybook:
+        """The playbook in force. Raises ConfigurationError."""
+        return self._compiled(await self._playbooks.newest())
+
+    async def policy(self) -> Policy:
+        """When marketing may go. The rules in force bind every mail, also an older version's; while they cannot be had, as they were."""
+        try:
+            self._policy = (await self.newest()).policy
+        except ConfigurationError:
+            logger.warning("policy.kept", why="the playbook in force cannot be read")
+        return self._policy
 
     async def newest_version(self) -> str | None:
         """None while nothing was published."""

@@ -17,7 +17,10 @@ EVENT_OF: dict[Status, str] = {
 
 CLICKED = "Email Link Clicked"
 OPENED = "Email Opened"
+BOUNCED = "Email Bounced"
 UNSUBSCRIBED = "Unsubscribed"
+RESUBSCRIBED = "Resubscribed"
+CONSENT_GIVEN = "Consent Given"
 
 
 def mail_event(delivery: Delivery, name: str, at: datetime, *, lead_id: str | None = None, hit: str = "", **more: Any) -> Event:
@@ -42,6 +45,21 @@ def mail_event(delivery: Delivery, name: str, at: datetime, *, lead_id: str | No
         trusted=True,
         properties=properties | more,
         depth=send.depth + 1,
+    )
+
+
+def wish_event(delivery: Delivery, traits: dict[str, Any], at: datetime, lead_id: str) -> Event:
+    """What the reader of this delivery wishes to be known of him from now on, such as his language."""
+    return Event(
+        id=_event_id(delivery.id, "identify", at.isoformat()),
+        type="identify",
+        at=at,
+        received_at=at,
+        source=OURSELVES,
+        lead_id=lead_id,
+        trusted=True,
+        traits=traits,
+        depth=delivery.send.depth + 1,
     )
 
 

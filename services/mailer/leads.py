@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.mailer.policy import Recipient, Suppression, address_key
+from services.mailer.policy import Suppression, address_key
 from services.mailer.tables import DELIVERIES, LEADS, SUPPRESSIONS
 from shared import wire
 from shared.db import among, upsert
@@ -80,17 +80,15 @@ async def resolve(connection: AsyncConnection, lead_ids: Iterable[str]) -> dict[
         now_is = {lead_id: moved.get(target, target) for lead_id, target in now_is.items()}
 
 
-async def load_recipients(connection: AsyncConnection, lead_ids: Iterable[str]) -> dict[str, Recipient]:
-    """The leads that are known, by the id they were asked for, each with what stands against its address."""
+async def load_leads(connection: AsyncConnection, lead_ids: Iterable[str]) -> dict[str, wire.Lead]:
+    """The leads that are known, by the id they were asked for."""
     now_is = await resolve(connection, set(lead_ids))
     found = await connection.execute(select(LEADS.c.id, LEADS.c.lead).where(among(LEADS.c.id, set(now_is.values())), LEADS.c.lead != b""))
     leads = {row.id: _decode_lead(row.lead) for row in found}
-    suppressions = await load_suppressions(connection, [lead.email for lead in leads.values() if lead.email])
-    recipients = {lead_id: Recipient(lead, tuple(suppressions.get(address_key(lead.email or ""), ()))) for lead_id, lead in leads.items()}
-    return {asked: recipients[is_now] for asked, is_now in now_is.items() if is_now in recipients}
+    return {asked: leads[is_now] for asked, is_now in now_is.items() if is_now in leads}
 
 
-async def load_suppressions(connection: AsyncConnection, addresses: Sequence[str]) -> dict[str, list[Suppression]]:
+async def load_suppressions(connection: AsyncConnection, addresses: Iterable[str]) -> dict[str, list[Suppression]]:
     """What stands against each of the addresses, by `address_key`."""
     keys = {address_key(address) for address in addresses}
     if not keys:

@@ -14,8 +14,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.mailer import leads, policy, store
 from services.mailer.editions import Editions
 from services.mailer.endpoints import Mark, disable
+from services.mailer.events import BOUNCED, mail_event
 from services.mailer.outcomes import InDoubt, Outcome, Refused
-from services.mailer.policy import WAITING, Decision, Delivery, Recipient, Send, State, Suppress, WhenInDoubt, decide, decided
+from services.mailer.policy import (
+    WAITING,
+    Decision,
+    Delivery,
+    Policy,
+    Recipient,
+    Send,
+    State,
+    Suppress,
+    WhenInDoubt,
+    address_of,
+    decide,
+    decided,
+)
+from services.mailer.recipients import load_recipients
 from services.mailer.store import Front
 from shared import wire
 from shared.work import Outbox, Work
@@ -39,7 +54,7 @@ class Claim:
 
     @property
     def address(self) -> str | None:
-        return self.lead.email if self.lead else None
+        return address_of(self.delivery.send, self.lead) if self.lead else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +134,7 @@ class Ledger:
         await store.save_states(work, states)
 
     async def _take(self, work: Work, due: Sequence[Delivery]) -> list[Claim]:
-        judged = await judge(work.conn, due, work.now)
+        judged = await judge(work.conn, due, await self._editions.policy(), work.now)
         await store.save_states(work, [change for verdict in judged if (change := verdict.change)])
         going = [verdict.claim for verdict in judged if isinstance(verdict.decision, Send)]
         await store.take(work.conn, [(claim.delivery, claim.address) for claim in going], work.now, work.now + CLAIM_LEASE)
@@ -129,7 +144,8 @@ class Ledger:
         """Mark those that may still go as `sending`: after the commit their mails must be handed over. False: keep your hands off."""
         rows = await store.lock(work.conn, [mail.claim.delivery.id for mail in mails])
         ours = [rows[mail.claim.delivery.id] for mail in mails if _is_ours(rows.get(mail.claim.delivery.id), mail.claim, WAITING)]
-        verdicts = {verdict.claim.delivery.id: verdict for verdict in await judge(work.conn, ours, work.now)}
+        judged = await judge(work.conn, ours, await self._editions.policy(), work.now, marking=True)
+        verdicts = {verdict.claim.delivery.id: verdict for verdict in judged}
         going = {mail.claim.delivery.id: mail for mail in mails if _may_go(mail, verdicts.get(mail.claim.delivery.id))}
         staying = [verdict for delivery_id, verdict in verdicts.items() if delivery_id not in going]
         await store.save_states(work, [verdict.change or _again(verdict.claim.delivery, work.now) for verdict in staying])
@@ -137,7 +153,7 @@ class Ledger:
             {"the_id": delivery_id, "message_id": mail.message_id, "targets": _encode_targets(mail.targets)}
             for delivery_id, mail in going.items()
         ]
-        await store.mark_sending(work.conn, sending, work.now + SENDING_LEASE)
+        await store.mark_sending(work.conn, sending, work.now, work.now + SENDING_LEASE)
         return [mail.claim.delivery.id in going for mail in mails]
 
     async def settle(self, work: Work, endings: Sequence[Ending]) -> list[None]:
@@ -148,29 +164,40 @@ class Ledger:
             for ending in endings
             if _is_ours(rows.get(ending.claim.delivery.id), ending.claim, OPEN)
         ]
+        dead = [ending for _, ending in ours if isinstance(ending.outcome, Refused) and ending.outcome.dead_address]
+        for ending in dead:
+            _tell_bounced(work, ending)
         await store.save_states(work, [(row, _settled(row, ending, work.now)) for row, ending in ours])
-        dead = [
-            _dead_address(ending, work.now) for row, ending in ours if isinstance(ending.outcome, Refused) and ending.outcome.dead_address
-        ]
-        await leads.save_suppressions(work.conn, dead)
+        await leads.save_suppressions(work.conn, [_dead_address(ending, work.now) for ending in dead])
         for _, ending in ours:
             if ending.disables is not None:
                 await disable(work.conn, ending.disables, "gone", work.now)
         return [None] * len(endings)
 
 
-async def judge(connection: AsyncConnection, deliveries: Sequence[Delivery], now: datetime) -> list[Verdict]:
-    """Decide about each, by what is known of its lead, its address and its withdrawal at this moment."""
+async def judge(
+    connection: AsyncConnection, deliveries: Sequence[Delivery], policy: Policy, now: datetime, *, marking: bool = False
+) -> list[Verdict]:
+    """Decide about each in its turn, by what is known of its lead, its address and its withdrawal at this moment.
+
+    What may go counts for those behind it: rule 9, caps take them in that order. Being claimed reserves a place, being marked takes it.
+    """
     if not deliveries:
         return []
-    recipients = await leads.load_recipients(connection, [delivery.lead_id for delivery in deliveries if delivery.kind == "email"])
+    recipients = await load_recipients(connection, deliveries, policy, now, marking=marking)
     withdrawn = await store.load_withdrawn(connection, [delivery.id for delivery in deliveries])
-    return [_verdict(delivery, recipients.get(delivery.lead_id), withdrawn.get(delivery.id), now) for delivery in deliveries]
+    verdicts = []
+    for delivery in deliveries:
+        verdict = _verdict(replace(delivery, withdrawn=withdrawn.get(delivery.id)), recipients.of(delivery), policy, now)
+        if isinstance(verdict.decision, Send):
+            recipients.takes(delivery, now if marking else None)
+        verdicts.append(verdict)
+    return verdicts
 
 
-def _verdict(delivery: Delivery, recipient: Recipient | None, withdrawn: str | None, now: datetime) -> Verdict:
+def _verdict(delivery: Delivery, recipient: Recipient | None, policy: Policy, now: datetime) -> Verdict:
     lead = recipient.lead if recipient and delivery.kind == "email" else None
-    return Verdict(Claim(delivery, lead), decide(delivery, recipient, withdrawn, now))
+    return Verdict(Claim(delivery, lead), decide(delivery, recipient, policy, now))
 
 
 def _is_ours(row: Delivery | None, claim: Claim, statuses: Set[str]) -> bool:
@@ -190,6 +217,13 @@ def _again(delivery: Delivery, now: datetime) -> tuple[Delivery, State]:
 
 def _settled(row: Delivery, ending: Ending, now: datetime) -> State:
     return policy.settle(row, ending.outcome, now, when_in_doubt=ending.when_in_doubt, held_until=ending.held_until)
+
+
+def _tell_bounced(work: Work, ending: Ending) -> None:
+    """The relay knows at once that nobody lives there: a hard bounce, which ends marketing journeys before any goes on past its send."""
+    delivery, outcome = ending.claim.delivery, ending.outcome
+    assert isinstance(outcome, Refused)
+    work.publish(wire.EVENTS, delivery.lead_id, mail_event(delivery, BOUNCED, work.now, kind="hard", reason=outcome.reason))
 
 
 def _dead_address(ending: Ending, now: datetime) -> dict[str, object]:

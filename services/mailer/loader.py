@@ -7,24 +7,27 @@ import base64
 import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from datetime import time
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
-from pydantic import ConfigDict, Field
-
+from services.mailer.caps import Cap
+from services.mailer.forms import BrandForm, ConsentForm, EndpointForm, MailForm, PlaybookForm, QuietHoursForm, WhenInDoubt
 from services.mailer.mime import Address, parse_address
+from services.mailer.opt_in import OptIn
+from services.mailer.policy import Policy
+from services.mailer.quiet import QuietHours
 from services.mailer.sla import WorkingHours
 from services.mailer.template_files import read_templates
 from services.mailer.templates import Template
-from services.mailer.working_hours import END_OF_DAY, WorkingHoursForm, hours_of
+from services.mailer.working_hours import DAYS, END_OF_DAY, WorkingHoursForm, hours_of
 from shared.documents import Document, Path, PlaybookError, Trouble
-from shared.yaml import Shape, read, shape
+from shared.local_time import find_zone
+from shared.wire import OURS
+from shared.yaml import read, shape
 
 FILE = "playbook.yaml"
-PLAYBOOK_KEYS = frozenset({"name", "brand", "mail", "topics", "endpoints", "working_hours"})
-NOT_YET = ("quiet_hours", "frequency_cap", "rate", "warm_up")
-WhenInDoubt = Literal["hold", "retry"]
+PLAYBOOK_KEYS = frozenset({"name", "brand", "mail", "topics", "endpoints", "working_hours", "consent"})
+NOT_YET = ("rate", "warm_up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,49 +61,9 @@ class MailerPlaybook:
     endpoints: Mapping[str, Endpoint]
     topics: Mapping[str, str]
     templates: Mapping[str, Template]
+    policy: Policy
+    opt_in: OptIn
     working_hours: WorkingHours | None = None
-
-
-class _Brand(Shape):
-    name: str | None = None
-    url: str | None = None
-    address: str | None = None
-    logo: str | None = None
-
-
-class _InDoubt(Shape):
-    marketing: WhenInDoubt = "hold"
-    transactional: WhenInDoubt = "retry"
-
-
-class _Mail(Shape):
-    sender: Annotated[str, Field(alias="from")]
-    reply_to: str | None = None
-    timezone: str = "UTC"
-    locale: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")] = "en"
-    in_doubt: _InDoubt = _InDoubt()
-    quiet_hours: Any = None
-    frequency_cap: Any = None
-    rate: Any = None
-    warm_up: Any = None
-
-
-class _Endpoint(Shape):
-    url: str
-    secret: str | Annotated[list[str], Field(min_length=1, max_length=2)]
-
-
-class _Part(Shape):
-    """The keys of playbook.yaml that are the mailer's; the others belong to other services."""
-
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
-
-    name: str = ""
-    brand: _Brand = _Brand()
-    mail: _Mail
-    topics: dict[str, str] = Field(default_factory=dict)
-    endpoints: dict[str, _Endpoint] = Field(default_factory=dict)
-    working_hours: WorkingHoursForm | None = None
 
 
 def load(files: Mapping[str, bytes], environ: Mapping[str, str], version: str) -> MailerPlaybook:
@@ -121,16 +84,40 @@ def load(files: Mapping[str, bytes], environ: Mapping[str, str], version: str) -
         topics=part.topics,
         templates=templates,
         working_hours=hours_of(part.working_hours, mail.timezone),
+        policy=_policy(part.mail),
+        opt_in=_opt_in(part.consent),
     )
 
 
-def _settings(mail: _Mail) -> MailSettings:
+def _settings(mail: MailForm) -> MailSettings:
     reply_to = parse_address(mail.reply_to) if mail.reply_to else None
     doubt = mail.in_doubt
     return MailSettings(parse_address(mail.sender), reply_to, mail.timezone, mail.locale, doubt.marketing, doubt.transactional)
 
 
-def _read_part(files: Mapping[str, bytes], environ: Mapping[str, str]) -> _Part:
+def _policy(mail: MailForm) -> Policy:
+    caps = tuple(Cap(cap.messages, cap.per, cap.on_hit == "skip") for cap in mail.frequency_cap)
+    return Policy(_quiet_hours(mail.quiet_hours), caps, mail.timezone)
+
+
+def _quiet_hours(quiet: QuietHoursForm | None) -> QuietHours | None:
+    if quiet is None:
+        return None
+    start, end = (_clock_time(written) for written in (quiet.start, quiet.end))
+    return QuietHours(start, end, frozenset(map(DAYS.index, quiet.days)), quiet.on_hit == "skip")
+
+
+def _clock_time(written: str | None) -> time | None:
+    return time(0) if written == END_OF_DAY else time.fromisoformat(written) if written else None
+
+
+def _opt_in(consent: ConsentForm) -> OptIn:
+    """Where a browser's word for it is enough, nobody is asked."""
+    asked = frozenset(consent.events) if consent.from_browser == "double_opt_in" else frozenset()
+    return OptIn(asked, consent.confirmations.per_address, consent.confirmations.per_hour)
+
+
+def _read_part(files: Mapping[str, bytes], environ: Mapping[str, str]) -> PlaybookForm:
     if FILE not in files:
         raise PlaybookError([Trouble(FILE, 1, 1, "there is no playbook.yaml in this folder")])
     document = read(files[FILE], FILE)
@@ -140,7 +127,7 @@ def _read_part(files: Mapping[str, bytes], environ: Mapping[str, str]) -> _Part:
     except PlaybookError as error:
         troubles.extend(error.troubles)
     try:
-        part = shape(document, _Part)
+        part = shape(document, PlaybookForm)
     except PlaybookError as error:
         raise PlaybookError((*troubles, *error.troubles)) from error
     places = {(trouble.line, trouble.column) for trouble in troubles}  # what a missing variable would have filled is not judged
@@ -150,15 +137,17 @@ def _read_part(files: Mapping[str, bytes], environ: Mapping[str, str]) -> _Part:
     return part
 
 
-def _judged(document: Document, part: _Part) -> Iterator[Trouble]:
+def _judged(document: Document, part: PlaybookForm) -> Iterator[Trouble]:
     yield from _brand_troubles(document, part.brand)
     yield from _not_yet(document)
     yield from _mail_troubles(document, part.mail)
+    yield from _quiet_troubles(document, part.mail.quiet_hours)
+    yield from _consent_troubles(document, part.consent)
     yield from _endpoint_troubles(document, part.endpoints)
     yield from _hours_troubles(document, part.working_hours)
 
 
-def _brand_troubles(document: Document, brand: _Brand) -> Iterator[Trouble]:
+def _brand_troubles(document: Document, brand: BrandForm) -> Iterator[Trouble]:
     for key, url in (("url", brand.url), ("logo", brand.logo)):
         if url is not None and (message := _url_trouble(url)):
             yield document.trouble(("brand", key), message)
@@ -170,7 +159,7 @@ def _not_yet(document: Document) -> Iterator[Trouble]:
             yield document.trouble(("mail", key), f"not yet: `mail.{key}` is not in this release; leave it out", of_key=True)
 
 
-def _mail_troubles(document: Document, mail: _Mail) -> Iterator[Trouble]:
+def _mail_troubles(document: Document, mail: MailForm) -> Iterator[Trouble]:
     for key, written in (("from", mail.sender), ("reply_to", mail.reply_to)):
         try:
             parse_address(written) if written is not None else None
@@ -184,15 +173,27 @@ def _no_zone(name: str) -> str:
     return f"there is no zone `{name}`: write one such as Europe/Dublin"
 
 
-def find_zone(name: str) -> ZoneInfo | None:
-    """The time zone of that name, or None where there is none."""
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # unknown; no name of a zone at all; a folder of zones
-        return None
+def _quiet_troubles(document: Document, quiet: QuietHoursForm | None) -> Iterator[Trouble]:
+    place: Path = ("mail", "quiet_hours")
+    if quiet is None:
+        return
+    if (quiet.start is None) != (quiet.end is None):
+        yield document.trouble(place, "`from` and `to` stand together: write both, or neither and only `days`")
+    elif quiet.start is None and not quiet.days:
+        yield document.trouble(place, "this is never: write `from` and `to`, `days`, or leave `quiet_hours` out")
+    elif quiet.start is not None and quiet.start == quiet.end:
+        yield document.trouble((*place, "to"), "`from` and `to` are the same time; for whole days write `days: [sat, sun]`")
+    if len(set(quiet.days)) == len(DAYS):
+        yield document.trouble((*place, "days"), "every day is quiet: no marketing mail would ever go; leave out a day")
 
 
-def _endpoint_troubles(document: Document, endpoints: Mapping[str, _Endpoint]) -> Iterator[Trouble]:
+def _consent_troubles(document: Document, consent: ConsentForm) -> Iterator[Trouble]:
+    for index, name in enumerate(consent.events):
+        if name in OURS:
+            yield document.trouble(("consent", "events", index), f"`{name}` is told by Dripline itself; name an event of your own site")
+
+
+def _endpoint_troubles(document: Document, endpoints: Mapping[str, EndpointForm]) -> Iterator[Trouble]:
     for name, endpoint in endpoints.items():
         place: Path = ("endpoints", name)
         if message := _url_trouble(endpoint.url):
@@ -226,7 +227,7 @@ def _url_trouble(url: str) -> str | None:
     return "an address holds no user name or password: the signature says who calls" if parts.username or parts.password else None
 
 
-def _secrets(endpoint: _Endpoint) -> tuple[str, ...]:
+def _secrets(endpoint: EndpointForm) -> tuple[str, ...]:
     return (endpoint.secret,) if isinstance(endpoint.secret, str) else tuple(endpoint.secret)
 
 

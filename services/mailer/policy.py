@@ -5,12 +5,16 @@ received ──► queued ──decide──► sending ──settle──► se
 """
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, assert_never
 
+from services.mailer.caps import Cap, free_at
 from services.mailer.outcomes import Deferred, Delivered, Gone, Held, InDoubt, Outcome, Refused, Unwritten
+from services.mailer.quiet import QuietHours, quiet_until
 from shared import wire
+from shared.local_time import find_zone
 
 Status = Literal["queued", "sending", "sent", "deferred", "suppressed", "in_doubt", "failed"]
 WAITING: frozenset[str] = frozenset({"queued", "deferred"})
@@ -32,6 +36,10 @@ NEWEST_PLAYBOOK = frozenset({"template", "gone", "endpoint_disabled"})
 """Reasons that a newer playbook may mend: such a delivery goes by the newest from then on, no more by its own."""
 
 TRANSACTIONAL_FIRST = 1_000_000
+TOPIC = "topic:"
+"""Begins the scope of a suppression that is for one topic only."""
+PUTS_OFF = frozenset({"paused", "quiet_hours", "frequency_cap"})
+SOON = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +60,39 @@ class Delivery:
     targets: tuple[str, ...] = ()
     by_newest: bool = False
     body: bytes | None = None
+    withdrawn: str | None = None  # why it was taken back
 
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    scope: Literal["all", "marketing"]
+    scope: str  # all | marketing | topic:NAME
     reason: str
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """The lead a delivery is for, and what stands against mailing its address."""
+    """The lead a delivery is for, and what is known of the address it goes to: what stands against it, and what marketing it got."""
 
     lead: wire.Lead
     suppressions: tuple[Suppression, ...] = ()
+    paused_until: datetime | None = None  # by the reader's own wish
+    mailed: tuple[datetime, ...] = ()  # when, as far back as the longest cap looks
+    going: int = 0  # more that are in hand and will count unless they fail
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When marketing may go, as the playbook in force has it: quiet hours, caps, the zone of leads of whom we know none."""
+
+    quiet_hours: QuietHours | None = None
+    caps: tuple[Cap, ...] = ()
+    timezone: str = "UTC"
+
+    @property
+    def remembers(self) -> timedelta:
+        """How far back the longest cap looks."""
+        return max((cap.per for cap in self.caps), default=timedelta(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +142,14 @@ def address_key(address: str) -> str:
     return address.strip().casefold()
 
 
-def decide(delivery: Delivery, recipient: Recipient | None, withdrawn: str | None, now: datetime) -> Decision:
+def decide(delivery: Delivery, recipient: Recipient | None, policy: Policy, now: datetime) -> Decision:
     """Whether the delivery may go at `now`. Asked when it is claimed, and again in the transaction that marks it `sending`.
 
-    A hand-off is no mail: neither consent nor suppression stops it. `recipient` is None while its lead is not known here.
+    A hand-off is no mail: neither consent nor suppression stops it. Pauses, quiet hours and caps bind marketing only. `recipient` is None
+    while its lead is not known here.
     """
-    if withdrawn is not None:
-        return Suppress(withdrawn)
+    if delivery.withdrawn is not None:
+        return Suppress(delivery.withdrawn)
     if delivery.send.expires_at is not None and now >= delivery.send.expires_at:
         return Suppress("expired")
     if delivery.kind == "webhook":
@@ -130,7 +157,9 @@ def decide(delivery: Delivery, recipient: Recipient | None, withdrawn: str | Non
     if recipient is None:
         return _lead_unknown(delivery, now)
     obstacle = _obstacle(delivery.send, recipient)
-    return Suppress(obstacle) if obstacle else Send()
+    if obstacle is not None:
+        return Suppress(obstacle)
+    return Send() if delivery.send.category == "transactional" else _in_its_time(recipient, policy, now)
 
 
 def _lead_unknown(delivery: Delivery, now: datetime) -> Decision:
@@ -142,41 +171,96 @@ def _lead_unknown(delivery: Delivery, now: datetime) -> Decision:
     return Fail("lead_unknown")
 
 
+def address_of(send: wire.Send, lead: wire.Lead) -> str | None:
+    """Where this mail goes: to the address that its message names, else to the lead's."""
+    return send.to or lead.email
+
+
 def _obstacle(send: wire.Send, recipient: Recipient) -> str | None:
-    address, consent = recipient.lead.email, recipient.lead.consent
+    address, consent = address_of(send, recipient.lead), recipient.lead.consent
     if not address:
         return "no_address"
     if any(suppression.scope == "all" for suppression in recipient.suppressions):
         return "suppressed"
-    if not recipient.lead.address_trusted:
+    if send.to is None and not recipient.lead.address_trusted:
         return "unconfirmed_address" if send.category == "transactional" else "no_consent"
     if send.category == "transactional":
         return None
     if not consent.marketing or consent.address is None or address_key(consent.address) != address_key(address):
         return "no_consent"
-    if any(suppresses(suppression, consent) for suppression in recipient.suppressions):
+    standing = {suppression.scope for suppression in recipient.suppressions if suppresses(suppression, consent)}
+    if "marketing" in standing:
         return "no_consent"
-    if send.topic is not None and consent.topics.get(send.topic) is False:
+    if send.topic is not None and (consent.topics.get(send.topic) is False or TOPIC + send.topic in standing):
         return "topic"
     return None
 
 
 def suppresses(suppression: Suppression, consent: wire.Consent) -> bool:
-    """Unsubscribing is kept here at once; only a consent given later lifts it."""
-    return consent.at is None or consent.at <= suppression.at
+    """Whether it stands: unsubscribing is kept here at once, and only a later word on the same thing lifts it."""
+    scope = suppression.scope
+    said_at = consent.topics_at.get(scope.removeprefix(TOPIC)) if scope.startswith(TOPIC) else consent.at
+    return said_at is None or said_at <= suppression.at
+
+
+def _in_its_time(recipient: Recipient, policy: Policy, now: datetime) -> Decision:
+    """Rule 10, for a marketing mail that may go at all: at the first moment that pause, quiet hours and caps allow."""
+    moment, why = now, ""
+    if recipient.paused_until is not None and recipient.paused_until > now:
+        moment, why = recipient.paused_until, "paused"
+    if (quiet_end := _quiet_until(recipient, policy, moment)) is not None:
+        if moment == now and policy.quiet_hours is not None and policy.quiet_hours.skips:
+            return Suppress("quiet_hours")
+        moment, why = quiet_end, why or "quiet_hours"
+    hits = list(_hits(policy, recipient.mailed, moment))
+    if any(cap.skips for cap, _ in hits):
+        return Suppress("frequency_cap")
+    if hits:
+        free = max(free for _, free in hits)
+        moment, why = _quiet_until(recipient, policy, free) or free, why or "frequency_cap"
+    if why:
+        return Defer(moment, why)
+    reserved = (*recipient.mailed, *[now] * recipient.going)
+    return Defer(now + SOON, None) if any(_hits(policy, reserved, now)) else Send()
+
+
+def _quiet_until(recipient: Recipient, policy: Policy, moment: datetime) -> datetime | None:
+    if policy.quiet_hours is None:
+        return None
+    zone = find_zone(recipient.lead.timezone or "") or find_zone(policy.timezone) or find_zone("UTC")
+    assert zone is not None
+    return quiet_until(policy.quiet_hours, zone, moment)
+
+
+def _hits(policy: Policy, mailed: Sequence[datetime], moment: datetime) -> Iterator[tuple[Cap, datetime]]:
+    """The caps that are full at this moment, each with when it has room again."""
+    for cap in policy.caps:
+        free = free_at(cap, mailed, moment)
+        if free is not None:
+            yield cap, free
 
 
 def decided(delivery: Delivery, decision: Defer | Suppress | Fail) -> State:
     """Where a decision other than to send leaves the delivery."""
     match decision:
         case Defer(until, why):
-            return _waiting(delivery, "deferred" if why else delivery.status, why or delivery.reason, until)
+            return _put_off(delivery, until, why)
         case Suppress(why):
             return State("suppressed", why, attempts=delivery.attempts)
         case Fail(why):
             return State("failed", why, attempts=delivery.attempts)
         case never:
             assert_never(never)
+
+
+def _put_off(delivery: Delivery, until: datetime, why: str | None) -> State:
+    """What a pause, quiet hours or a cap would hold beyond its `max_age` is given up at once, for that reason."""
+    expires_at = delivery.send.expires_at
+    if why not in PUTS_OFF:
+        return _waiting(delivery, "deferred" if why else delivery.status, why or delivery.reason, until)
+    if expires_at is not None and until >= expires_at:
+        return State("suppressed", why, f"until {until:%Y-%m-%d %H:%M} UTC, later than its max_age allows", attempts=delivery.attempts)
+    return State("deferred", why, None, until, delivery.attempts)
 
 
 def settle(delivery: Delivery, outcome: Outcome, now: datetime, *, when_in_doubt: WhenInDoubt, held_until: datetime) -> State:

@@ -45,8 +45,8 @@ class LedgerReaders:
             delivery = await store.find_delivery(connection, delivery_id)
             if delivery is None:
                 return None
-            recipient = (await leads.load_recipients(connection, [delivery.lead_id])).get(delivery.lead_id)
-        return Reader(recipient.lead.locale if recipient else None, await self._brand(delivery))
+            lead = (await leads.load_leads(connection, [delivery.lead_id])).get(delivery.lead_id)
+        return Reader(lead.locale if lead else None, await self._brand(delivery))
 
     async def _brand(self, delivery: Delivery) -> str:
         try:
@@ -85,11 +85,11 @@ class LedgerReaders:
             delivery = (await store.lock(work.conn, [delivery_id])).get(delivery_id)
             if delivery is None or delivery.address is None:
                 return
-            recipient = (await leads.load_recipients(work.conn, [delivery.lead_id])).get(delivery.lead_id)
-            consent = recipient.lead.consent if recipient else wire.Consent()
+            lead = (await leads.load_leads(work.conn, [delivery.lead_id])).get(delivery.lead_id)
+            consent = lead.consent if lead else wire.Consent()
             just_told = await _has_just_unsubscribed(work.conn, delivery.address, consent, at)
             about = {"scope": "marketing", "reason": "unsubscribed", "delivery_id": delivery_id, "at": at}
-            addresses = {delivery.address, recipient.lead.email or delivery.address if recipient else delivery.address}
+            addresses = {delivery.address, lead.email or delivery.address if lead else delivery.address}
             await leads.save_suppressions(work.conn, [about | {"address": address} for address in sorted(addresses)])
             if not just_told:
                 await _tell(work, delivery, UNSUBSCRIBED, at, at.isoformat(), {})

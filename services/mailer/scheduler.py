@@ -80,6 +80,8 @@ class Scheduler:
         if newest != self._newest_version:
             async with self._outbox.work() as work:
                 await store.release_templates(work.conn, now)
+                if self._newest_version is not None:
+                    await store.release_put_off(work.conn, now)
             self._newest_version = newest
 
     def _lane(self, name: str) -> Lane:

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from services.mailer.links import Links
-from services.mailer.loader import MailerPlaybook, find_zone
+from services.mailer.loader import MailerPlaybook
 from services.mailer.sandbox import ZONE, Did
 from shared import wire
+from shared.local_time import find_zone
 
 _DECIDED = ("readiness", "points", "hot", "sleeping", "orders", "reasons", "last_seen_at")
 

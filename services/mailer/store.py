@@ -9,14 +9,14 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, select, tuple_, update
+from sqlalchemy import Boolean, bindparam, case, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer import leads
 from services.mailer.events import EVENT_OF, mail_event
 from services.mailer.lanes import lane_of
-from services.mailer.policy import NEWEST_PLAYBOOK, Delivery, State, rank
+from services.mailer.policy import NEWEST_PLAYBOOK, PUTS_OFF, Delivery, State, address_key, rank
 from services.mailer.tables import DELIVERIES, HANDOFFS, RECEIVED, WITHDRAWALS
 from shared import wire
 from shared.db import among, insert_new
@@ -25,6 +25,8 @@ from shared.telemetry import log as logger
 from shared.work import Work
 
 D = DELIVERIES.c
+COUNT = frozenset({"sending", "sent", "in_doubt"})
+"""The states in which a mail counts for the caps of its address; one that did not go makes room again."""
 _COLUMNS = (
     *(D.id, D.kind, D.lead_id, D.message, D.status, D.queued_at, D.reason, D.attempts, D.claims),
     *(D.address, D.message_id, D.targets, D.by_newest, D.body),
@@ -134,7 +136,7 @@ async def lock_due(connection: AsyncConnection, front: Front, now: datetime, lim
     rows = await connection.execute(
         select(*_COLUMNS)
         .where(D.lane == front.lane, D.rank == front.rank, D.due_at <= now)
-        .order_by(D.due_at, D.journey)
+        .order_by(D.due_at, D.queued_at, D.journey)  # those put off to one moment keep the order in which they came
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
@@ -176,17 +178,27 @@ def _delivery(row: Any) -> Delivery:
 async def take(connection: AsyncConnection, claims: Sequence[tuple[Delivery, str | None]], now: datetime, until: datetime) -> None:
     """Take deliveries in hand until then: each with the address it is going to. Their `claims` rise by one and fence earlier hands."""
     if claims:
-        rows = [{"the_id": delivery.id, "claims": delivery.claims + 1, "address": address} for delivery, address in claims]
-        await connection.execute(_TAKE.values(claimed_at=now, due_at=until), rows)
+        rows = [_taken(delivery, address) for delivery, address in claims]
+        await connection.execute(_TAKE.values(claimed_at=now, due_at=until, counted_at=now), rows)
 
 
-_TAKE = update(DELIVERIES).where(D.id == bindparam("the_id")).values(claims=bindparam("claims"), address=bindparam("address"))
+def _taken(delivery: Delivery, address: str | None) -> dict[str, Any]:
+    counts = address is not None and delivery.kind == "email" and delivery.send.category == "marketing"
+    counted_for = address_key(address) if counts and address else None
+    return {"the_id": delivery.id, "claims": delivery.claims + 1, "address": address, "counted_for": counted_for}
 
 
-async def mark_sending(connection: AsyncConnection, rows: Sequence[dict[str, Any]], until: datetime) -> None:
+_TAKE = (
+    update(DELIVERIES)
+    .where(D.id == bindparam("the_id"))
+    .values(claims=bindparam("claims"), address=bindparam("address"), counted_for=bindparam("counted_for"))
+)
+
+
+async def mark_sending(connection: AsyncConnection, rows: Sequence[dict[str, Any]], now: datetime, until: datetime) -> None:
     """The point of no return: rows of {the_id, message_id, targets}. What is still `sending` at `until` is in doubt."""
     if rows:
-        await connection.execute(_MARK.values(status="sending", due_at=until), list(rows))
+        await connection.execute(_MARK.values(status="sending", due_at=until, counted_at=now), list(rows))
 
 
 _MARK = update(DELIVERIES).where(D.id == bindparam("the_id")).values(message_id=bindparam("message_id"), targets=bindparam("targets"))
@@ -206,6 +218,7 @@ async def save_states(work: Work, changes: Sequence[tuple[Delivery, State]]) -> 
             "attempts": state.attempts,
             "by_newest": delivery.by_newest or state.reason in NEWEST_PLAYBOOK,
             "sent_at": work.now if state.status == "sent" else None,
+            "counts": state.status in COUNT,
         }
         for delivery, state in changes
     ]
@@ -226,6 +239,7 @@ _SAVE = (
         by_newest=bindparam("by_newest"),
         sent_at=bindparam("sent_at"),
         claimed_at=None,
+        counted_for=case((bindparam("counts", type_=Boolean()), D.counted_for), else_=None),
     )
 )
 
@@ -245,7 +259,15 @@ async def requeue(work: Work, delivery: Delivery) -> None:
     await work.conn.execute(
         update(DELIVERIES)
         .where(D.id == delivery.id)
-        .values(status="queued", due_at=work.now, queued_at=work.now, attempts=0, claims=delivery.claims + 1, claimed_at=None)
+        .values(
+            status="queued",
+            due_at=work.now,
+            queued_at=work.now,
+            attempts=0,
+            claims=delivery.claims + 1,
+            claimed_at=None,
+            counted_for=None,
+        )
     )
 
 
@@ -264,9 +286,20 @@ async def release_templates(connection: AsyncConnection, now: datetime) -> int:
     return released.rowcount
 
 
+async def release_put_off(connection: AsyncConnection, now: datetime, lead_id: str | None = None) -> int:
+    """What pauses, quiet hours and caps put off is judged anew: one lead's, whose reader goes on, or all where the rules have changed."""
+    whose = () if lead_id is None else (D.lead_id == lead_id,)
+    released = await connection.execute(
+        update(DELIVERIES).where(*whose, D.status == "deferred", D.reason.in_(PUTS_OFF), D.claimed_at.is_(None)).values(due_at=now)
+    )
+    return released.rowcount
+
+
 async def release_leftovers(connection: AsyncConnection, now: datetime) -> int:
     """This process works alone and has just begun: whatever is in hand was so in an earlier life, and its lease ends now."""
     released = await connection.execute(
-        update(DELIVERIES).where(D.due_at.is_not(None), D.claimed_at.is_not(None)).values(due_at=now, claimed_at=None)
+        update(DELIVERIES)
+        .where(D.due_at.is_not(None), D.claimed_at.is_not(None))
+        .values(due_at=now, claimed_at=None, counted_for=case((D.status.in_(COUNT), D.counted_for), else_=None))
     )
     return released.rowcount

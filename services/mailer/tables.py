@@ -24,6 +24,7 @@ class DeliveryRow(SQLModel, table=True):
             "lane",
             "rank",
             "due_at",
+            "queued_at",
             "journey",
             sqlite_where=text("due_at IS NOT NULL"),
             postgresql_where=text("due_at IS NOT NULL"),
@@ -33,6 +34,13 @@ class DeliveryRow(SQLModel, table=True):
         Index("ix_mailer_delivery_status", "status", "queued_at"),
         Index("ix_mailer_delivery_message_id", "message_id"),
         Index("ix_mailer_delivery_audit", "journey", "step", "status", "reached_at"),
+        Index(
+            "ix_mailer_delivery_counted",
+            "counted_for",
+            "counted_at",
+            sqlite_where=text("counted_for IS NOT NULL"),
+            postgresql_where=text("counted_for IS NOT NULL"),
+        ),
     )
     id: str = Field(primary_key=True)
     kind: str  # email | webhook
@@ -63,6 +71,9 @@ class DeliveryRow(SQLModel, table=True):
     message: bytes = Field(sa_type=Blob)  # the wire.Send, as it came
     by_newest: bool = False  # its own playbook could not serve it: from then on it goes by the newest; `version` stays
     body: bytes | None = Field(default=None, sa_type=Blob)  # of a webhook: the same bytes on every attempt
+    clicks_told: str | None = None  # the links whose clicks were told, a person's and a machine's apart: `0h 0m 3h`
+    counted_for: str | None = None  # of marketing in hand or gone: the address whose caps it counts for
+    counted_at: datetime | None = Field(default=None, sa_type=Instant)
 
 
 class ReceivedRow(SQLModel, table=True):
@@ -99,10 +110,20 @@ class SuppressionRow(SQLModel, table=True):
 
     __tablename__ = "mailer_suppression"
     address: str = Field(primary_key=True)
-    scope: str = Field(primary_key=True)  # all | marketing
+    scope: str = Field(primary_key=True)  # all | marketing | topic:NAME
     reason: str
     delivery_id: str | None = None
     at: datetime = Field(sa_type=Instant)
+
+
+class AddressRow(SQLModel, table=True):
+    """An address: what its reader wishes, and when its owner was asked. Caps on what it gets are checked under this row."""
+
+    __tablename__ = "mailer_address"
+    address: str = Field(primary_key=True)
+    paused_until: datetime | None = Field(default=None, sa_type=Instant)
+    asked_at: datetime | None = Field(default=None, sa_type=Instant)
+    confirmed_at: datetime | None = Field(default=None, sa_type=Instant)
 
 
 class EndpointRow(SQLModel, table=True):
@@ -136,5 +157,6 @@ RECEIVED = _table(ReceivedRow)
 WITHDRAWALS = _table(WithdrawalRow)
 LEADS = _table(LeadRow)
 SUPPRESSIONS = _table(SuppressionRow)
+ADDRESSES = _table(AddressRow)
 ENDPOINTS = _table(EndpointRow)
 HANDOFFS = _table(HandoffRow)

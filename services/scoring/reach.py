@@ -55,7 +55,8 @@ def reachable(reach: Reach) -> dict[str, Any]:
     """The lead's address and consent that hold now."""
     posted = reach.posted.what if reach.posted is not None else None
     address = reach.told[-1].what if reach.told else posted
-    consent = replace(reach.given, topics={topic: not refused.what for topic, refused in reach.refused.items()})
+    topics_at = {topic: refused.at for topic, refused in reach.refused.items()}
+    consent = replace(reach.given, topics={topic: not refused.what for topic, refused in reach.refused.items()}, topics_at=topics_at)
     if consent.at is not None:
         owner = consent.address or _held_at(reach.told, consent.at)
         given = consent.marketing and owner is not None and address is not None and owner.casefold() == address.casefold()

@@ -1,5 +1,10 @@
 """What the breadth of the language needs: a function for each service's tables."""
 
+import sqlalchemy as sa
+from alembic import op
+
+from shared.instant import Instant
+
 revision = "0002"
 down_revision = "0001"
 
@@ -24,4 +29,31 @@ def _journeys() -> None:
 
 
 def _mailer() -> None:
-    pass
+    op.add_column("mailer_delivery", sa.Column("clicks_told", sa.String(), nullable=True))
+    op.add_column("mailer_delivery", sa.Column("counted_for", sa.String(), nullable=True))
+    op.add_column("mailer_delivery", sa.Column("counted_at", Instant(), nullable=True))
+    op.create_index(
+        "ix_mailer_delivery_counted",
+        "mailer_delivery",
+        ["counted_for", "counted_at"],
+        unique=False,
+        sqlite_where=sa.text("counted_for IS NOT NULL"),
+        postgresql_where=sa.text("counted_for IS NOT NULL"),
+    )
+    op.drop_index("ix_mailer_delivery_due", "mailer_delivery")
+    op.create_index(
+        "ix_mailer_delivery_due",
+        "mailer_delivery",
+        ["lane", "rank", "due_at", "queued_at", "journey"],
+        unique=False,
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_table(
+        "mailer_address",
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("paused_until", Instant(), nullable=True),
+        sa.Column("asked_at", Instant(), nullable=True),
+        sa.Column("confirmed_at", Instant(), nullable=True),
+        sa.PrimaryKeyConstraint("address"),
+    )

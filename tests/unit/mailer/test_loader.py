@@ -1,11 +1,15 @@
 """The mailer's part of playbook.yaml: what it means, what is wrong with it, and what is not there yet."""
 
-from datetime import time
+from datetime import time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from services.mailer.caps import Cap
 from services.mailer.loader import load
+from services.mailer.opt_in import OptIn
+from services.mailer.policy import Policy
+from services.mailer.quiet import QuietHours
 from services.mailer.sla import WorkingHours
 from shared.documents import PlaybookError
 from tests.builders import A_PLAYBOOK_YAML, A_SECRET, a_mailer_playbook, a_template
@@ -35,8 +39,26 @@ def test_what_is_left_out_has_the_defaults_of_the_language() -> None:
     playbook = a_mailer_playbook(yaml="name: Starter\nmail: {from: hello@acme.example}\n")
     assert (playbook.mail.in_doubt_marketing, playbook.mail.in_doubt_transactional) == ("hold", "retry")
     assert (playbook.mail.timezone, playbook.mail.locale, playbook.mail.reply_to) == ("UTC", "en", None)
+    assert (playbook.policy, playbook.opt_in) == (Policy(), OptIn(frozenset(), timedelta(days=7), 500))
     assert playbook.brand["name"] == "Starter"
     assert a_mailer_playbook(yaml="mail: {from: hello@acme.example}\n").brand["name"] == "acme.example"
+
+
+def test_when_marketing_may_go_and_who_is_asked_first() -> None:
+    mail = """\
+mail:
+  from: hello@acme.example
+  timezone: Asia/Tehran
+  quiet_hours: {from: "21:00", to: "08:00", days: [fri], on_hit: skip}
+  frequency_cap: [{messages: 1, per: 20h}, {messages: 3, per: 7d, on_hit: defer}]
+consent: {events: [Newsletter Subscribed], confirmations: {per_address: 1d, per_hour: 5}}
+"""
+    playbook = a_mailer_playbook(yaml=mail)
+    caps = (Cap(1, timedelta(hours=20)), Cap(3, timedelta(days=7), skips=False))
+    assert playbook.policy == Policy(QuietHours(time(21), time(8), frozenset({4}), skips=True), caps, "Asia/Tehran")
+    assert playbook.opt_in == OptIn(frozenset({"Newsletter Subscribed"}), timedelta(days=1), 5)
+    single = a_mailer_playbook(yaml=mail.replace("confirmations:", "from_browser: single, confirmations:"))
+    assert single.opt_in.events == frozenset()
 
 
 def test_an_endpoint_takes_its_secret_from_the_environment_and_two_during_a_change() -> None:
@@ -73,8 +95,27 @@ def test_a_secret_is_never_quoted_in_an_error() -> None:
         ("mail: {from: a@b.example, timezone: ../etc/passwd}\n", "there is no zone"),
         ("mail: {from: a@b.example, locale: english}\n", "playbook.yaml:1:35"),
         ("mail: {from: a@b.example, in_doubt: {marketing: maybe}}\n", "`hold`"),
-        ("mail: {from: a@b.example, quiet_hours: {from: '21:00', to: '08:00'}}\n", "playbook.yaml:1:27: not yet: `mail.quiet_hours`"),
-        ("mail: {from: a@b.example, frequency_cap: [{messages: 1, per: 1d}]}\n", "not yet: `mail.frequency_cap`"),
+        ("mail: {from: a@b.example, quiet_hours: {from: '21:00'}}\n", "playbook.yaml:1:40: `from` and `to` stand together"),
+        ("mail: {from: a@b.example, quiet_hours: {from: '21:00', to: '8:00'}}\n", "playbook.yaml:1:60: `8:00` is no clock time"),
+        ("mail: {from: a@b.example, quiet_hours: {from: '21:00', to: '24:30'}}\n", "`24:30` is no clock time"),
+        ("mail: {from: a@b.example, quiet_hours: {from: '21:00', to: '21:00'}}\n", "playbook.yaml:1:60: `from` and `to` are the same time"),
+        ("mail: {from: a@b.example, quiet_hours: {on_hit: skip}}\n", "playbook.yaml:1:40: this is never"),
+        ("mail: {from: a@b.example, quiet_hours: {days: [friday]}}\n", "playbook.yaml:1:48"),
+        (
+            "mail: {from: a@b.example, quiet_hours: {days: [mon, tue, wed, thu, fri, sat, sun]}}\n",
+            "playbook.yaml:1:47: every day is quiet",
+        ),
+        ("mail: {from: a@b.example, quiet_hours: {form: '21:00', to: '08:00'}}\n", "did you mean `from`?"),
+        ("mail: {from: a@b.example, quiet_hours: {days: [fri], on_hit: drop}}\n", "`defer`"),
+        ("mail: {from: a@b.example, frequency_cap: {messages: 1, per: 1d}}\n", "playbook.yaml:1:42"),
+        ("mail: {from: a@b.example, frequency_cap: [{messages: 0, per: 1d}]}\n", "playbook.yaml:1:54"),
+        ("mail: {from: a@b.example, frequency_cap: [{messages: 1}]}\n", "the key `per` is missing here"),
+        ("mail: {from: a@b.example, frequency_cap: [{messages: 1, per: 0d}]}\n", "a duration above zero is needed here"),
+        ("mail: {from: a@b.example, frequency_cap: [{messages: 1, per: 20 hours}]}\n", "is not a duration"),
+        ("mail: {from: a@b.example}\nconsent: {events: [Email Sent]}\n", "playbook.yaml:2:20: `Email Sent` is told by Dripline itself"),
+        ("mail: {from: a@b.example}\nconsent: {from_browser: double}\n", "`double_opt_in`"),
+        ("mail: {from: a@b.example}\nconsent: {confirmations: {per_adress: 7d}}\n", "did you mean `per_address`?"),
+        ("mail: {from: a@b.example}\nconsent: {confirmations: {per_hour: -1}}\n", "playbook.yaml:2:37"),
         ("mail: {from: a@b.example, rate: {per_second: 1}}\n", "not yet: `mail.rate`"),
         ("mail: {from: a@b.example, warm_up: true}\n", "not yet: `mail.warm_up`"),
         ("mail: {from: a@b.example}\nbrand: {nam: x}\n", "did you mean `name`?"),

@@ -15,6 +15,7 @@ from services.mailer.policy import (
     Defer,
     Delivery,
     Fail,
+    Policy,
     Recipient,
     Send,
     State,
@@ -71,23 +72,24 @@ BOUNCED = Suppression("all", "hard_bounce", NOON)
     ],
 )
 def test_who_may_be_reached(delivery: Delivery, recipient: Recipient | None, decision: object) -> None:
-    assert decide(delivery, recipient, None, NOON) == decision
+    assert decide(delivery, recipient, Policy(), NOON) == decision
 
 
 def test_a_withdrawn_one_never_goes_whatever_else_holds() -> None:
-    assert decide(a_delivery(expires_at=NOON), a_recipient(), "goal", NOON) == Suppress("goal")
-    assert decide(a_delivery(kind="webhook"), None, "exited", NOON) == Suppress("exited")
+    mail, handoff = a_delivery(expires_at=NOON), a_delivery(kind="webhook")
+    assert decide(replace(mail, withdrawn="goal"), a_recipient(), Policy(), NOON) == Suppress("goal")
+    assert decide(replace(handoff, withdrawn="exited"), None, Policy(), NOON) == Suppress("exited")
 
 
 def test_a_consent_given_after_unsubscribing_counts_again() -> None:
     later = Consent(marketing=True, address="ana@example.com", at=UNSUBSCRIBED.at + timedelta(seconds=1))
-    assert decide(a_delivery(), a_recipient(UNSUBSCRIBED, consent=later), None, NOON) == Send()
+    assert decide(a_delivery(), a_recipient(UNSUBSCRIBED, consent=later), Policy(), NOON) == Send()
 
 
 def test_a_topic_left_alone_is_left_alone() -> None:
     consent = Consent(marketing=True, address="ana@example.com", topics={"offers": False})
-    assert decide(a_delivery(topic="offers"), a_recipient(consent=consent), None, NOON) == Suppress("topic")
-    assert decide(a_delivery(topic="digest"), a_recipient(consent=consent), None, NOON) == Send()
+    assert decide(a_delivery(topic="offers"), a_recipient(consent=consent), Policy(), NOON) == Suppress("topic")
+    assert decide(a_delivery(topic="digest"), a_recipient(consent=consent), Policy(), NOON) == Send()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_a_topic_left_alone_is_left_alone() -> None:
     ],
 )
 def test_a_message_may_overtake_its_lead_by_a_day_at_most(age: timedelta, decision: object) -> None:
-    assert decide(a_delivery(), None, None, NOON + age) == decision
+    assert decide(a_delivery(), None, Policy(), NOON + age) == decision
 
 
 @pytest.mark.parametrize(
