@@ -5,15 +5,10 @@ from collections.abc import Iterator
 from email import message_from_bytes
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.watching import FRESH, NARROW, SOON, WIDE, Watched, fits, sign_in
 from tests.e2e.house import STARTER, House, until
-
-WIDE = {"width": 1280, "height": 800}
-NARROW = {"width": 375, "height": 740}
-FRESH = 2_000
-"""Milliseconds within which a lead's page shows what has happened; the other pages get more on a busy machine."""
-SOON = 5_000
 
 
 @pytest.fixture(scope="module")
@@ -22,26 +17,6 @@ def house(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterato
     house.start()
     yield house
     house.close()
-
-
-class Watched:
-    """A context whose every request and every console line is remembered."""
-
-    def __init__(self, context: BrowserContext, url: str) -> None:
-        self.trouble: list[str] = []
-        self._url = url
-        context.on("request", lambda request: self._judge(request.url))
-        context.on("console", lambda line: self._hear(line.type, line.text))
-        context.on("weberror", lambda error: self.trouble.append(str(error.error)))
-
-    def _hear(self, kind: str, text: str) -> None:
-        kept_out = "/o/" in text and "violates" in text  # the pixel of a mail that is only looked at in the mailbox: it must not count
-        if kind in ("error", "warning") and not kept_out:
-            self.trouble.append(text)
-
-    def _judge(self, url: str) -> None:
-        if not url.startswith((self._url, "data:", "about:", "blob:")):
-            self.trouble.append(f"asked {url}")
 
 
 @pytest.fixture(params=[WIDE, NARROW], ids=["wide", "narrow"])
@@ -55,20 +30,6 @@ def page(request: pytest.FixtureRequest, browser: Browser, house: House) -> Iter
     fits(page)
     context.close()
     assert watched.trouble == []
-
-
-def sign_in(page: Page, house: House, path: str) -> None:
-    """By the way of the page that was asked for."""
-    page.goto(path)
-    expect(page).to_have_url(re.compile("/sign-in"))
-    page.get_by_label("Password").fill((house.data / "console_password").read_text().strip())
-    page.get_by_role("button", name="Sign in").click()
-    expect(page).to_have_url(house.url + path)
-
-
-def fits(page: Page) -> None:
-    """Nothing is wider than the window."""
-    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def a_user(page: Page) -> str:

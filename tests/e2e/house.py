@@ -8,10 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+
+from dripline.data_folder import DataFolder
+from shared.clock import real_now
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STARTER = CHECKOUT / "playbooks" / "starter"
@@ -70,6 +74,13 @@ class House:
         assert self._process is not None
         self._process.send_signal(number)
         return self._process.wait(20)
+
+    def later(self, by: timedelta) -> None:
+        """Stop, and go on so much later by the folder's clock."""
+        assert self.stop() == 0
+        folder = DataFolder(self.data)
+        folder.reserve_time(max(folder.reserved_time() or real_now(), real_now()) + by)
+        self.start()
 
     def close(self) -> None:
         self.http.close()
