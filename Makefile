@@ -32,8 +32,11 @@ lock: ## write locks/ anew: make lock ARGS=--upgrade
 release: ## build the wheel into dist/
 	@exec $(BOOTSTRAP) release $(ARGS)
 
-services-up services-down: ## PostgreSQL and Apache Kafka as local processes: not yet
-	@echo "Not here yet: $@ comes together with 'dripline serve', which is what needs PostgreSQL and Kafka. 'make run' needs neither." >&2; exit 2
+services-up: ## PostgreSQL and Apache Kafka as local processes (data under .services/); prints how to reach them
+	@exec "$(PYTHON3)" deploy/servers.py up
+
+services-down: ## stop them by pid; their data stays
+	@exec "$(PYTHON3)" deploy/servers.py down
 
 clean: ## remove what can be made again; .dripline, your data, stays
 	rm -rf .venv .venv.lock .clients dist build .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,340 @@
+"""PostgreSQL and Apache Kafka as local processes: for people (`make services-up`) and for the tests, by the same code.
+
+    python3 deploy/servers.py up | down
+
+Standard library only. Everything listens on 127.0.0.1. `up` keeps its data under .services/, starts only what does not run yet, and prints
+the two `export` lines that Dripline needs; `down` stops by pid what `up` started. Kafka is a real one in KRaft mode, its jars fetched once.
+"""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+POM = ROOT / "deploy" / "kafka" / "pom.xml"
+JARS = ROOT / ".services" / "kafka-jars"
+SERVICES = ROOT / ".services"
+PATIENCE = 60.0
+"""Seconds a server gets to come up, and to go down."""
+
+
+class Missing(Exception):
+    """A server cannot be had on this machine; the text names the remedy."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Process:
+    """A server's process, with its output in a file beside its data."""
+
+    command: Sequence[str]
+    log: Path
+    user: str | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+    child: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def pid(self) -> int:
+        assert self.child is not None
+        return self.child.pid
+
+    def start(self) -> None:
+        with self.log.open("ab") as out:
+            self.child = subprocess.Popen(
+                list(self.command),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env={**os.environ, **self.environ},
+                start_new_session=True,
+                user=self.user,
+                group=self.user,
+                extra_groups=[] if self.user else None,
+            )
+
+    def wait_for(self, port: int) -> None:
+        """Return once something listens on the port; raises Missing where the process ends before, or takes too long."""
+        assert self.child is not None
+        ends = time.monotonic() + PATIENCE
+        while time.monotonic() < ends:
+            if is_listening(port):
+                return
+            if self.child.poll() is not None:
+                break
+            time.sleep(0.05)
+        said = self.log.read_text(errors="replace").strip().splitlines()[-5:]
+        raise Missing("\n".join([f"{self.command[0]} did not come up on port {port}; {self.log} ends with:", *said]))
+
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        """End it and wait for its end; a dead one stays dead."""
+        if self.child is None or self.child.poll() is not None:
+            return
+        self.child.send_signal(how)
+        try:
+            self.child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait(PATIENCE)
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Postgres:
+    """One PostgreSQL server on a data folder of its own. Root may not run it: then it runs as the system's user `postgres`."""
+
+    def __init__(self, folder: Path, port: int | None = None, *, durable: bool = True) -> None:
+        """`durable=False` leaves fsync out: for tests, which survive no power cut anyway."""
+        self.folder = folder
+        self.port = port or free_port()
+        self._durable = durable
+        self._process: Process | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def url(self, database: str = "dripline") -> str:
+        return f"postgresql+asyncpg://postgres@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Make the data folder if there is none, start, make the database `dripline`. Raises Missing."""
+        user = _postgres_user()
+        data = self.folder / "data"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if user:
+            shutil.chown(self.folder, user, user)
+        if not (data / "PG_VERSION").exists():
+            _run([_binary("initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync"], user)
+        off = [] if self._durable else ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
+        here = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200"]
+        command = [_binary("postgres"), "-D", str(data), "-p", str(self.port), *here, *off]
+        self._process = Process(command, self.folder / "postgres.log", user)
+        self._process.start()
+        self._process.wait_for(self.port)
+        self._make_database("dripline")
+
+    def stop(self, how: int = signal.SIGINT) -> None:
+        """End it quickly but cleanly (SIGINT is PostgreSQL's fast shutdown), or as `how` says."""
+        if self._process:
+            self._process.stop(how)
+
+    def _make_database(self, name: str) -> None:
+        wanted = f"SELECT 'CREATE DATABASE {name}' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{name}')\\gexec"
+        ask = [_binary("psql"), "-qX", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", "postgres"]
+        ends = time.monotonic() + PATIENCE
+        while True:  # it listens a moment before it lets anybody in
+            made = subprocess.run(ask, input=wanted, capture_output=True, text=True, check=False)
+            if made.returncode == 0 and "ERROR" not in made.stderr:
+                return
+            if time.monotonic() > ends:
+                raise Missing(f"PostgreSQL runs on port {self.port} but lets nobody in: {made.stderr.strip()}")
+            time.sleep(0.1)
+
+
+class Kafka:
+    """One Apache Kafka broker in KRaft mode, its own controller, on a data folder of its own."""
+
+    def __init__(self, folder: Path, port: int | None = None, *, heap: str = "512m") -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self._controller = free_port()
+        self._heap = heap
+        self._process: Process | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Fetch the jars if need be, format the data folder if it is new, start. Raises Missing."""
+        java = shutil.which("java")
+        if java is None:
+            raise Missing("Kafka needs Java 17 or newer. Install it: sudo apt install openjdk-17-jre-headless")
+        jars = fetch_jars()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        settings = self.folder / "server.properties"
+        settings.write_text(self._settings())
+        tool = [java, "-cp", f"{jars}/*", "kafka.tools.StorageTool"]
+        if not (self.folder / "data" / "meta.properties").exists():
+            name = _run([*tool, "random-uuid"]).strip().splitlines()[-1]
+            _run([*tool, "format", "-t", name, "-c", str(settings)])
+        memory = [f"-Xmx{self._heap}", f"-Xms{self._heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        self._process = Process([java, *memory, "-cp", f"{jars}/*", "kafka.Kafka", str(settings)], self.folder / "kafka.log")
+        self._process.start()
+        self._process.wait_for(self.port)
+
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        if self._process:
+            self._process.stop(how)
+
+    def _settings(self) -> str:
+        """A broker for one machine: nothing appears by itself, and no group waits for more members than come at once."""
+        return "\n".join(
+            (
+                "process.roles=broker,controller",
+                "node.id=1",
+                f"controller.quorum.voters=1@127.0.0.1:{self._controller}",
+                f"listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller}",
+                f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}",
+                "controller.listener.names=CONTROLLER",
+                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+                f"log.dirs={self.folder / 'data'}",
+                "auto.create.topics.enable=false",
+                "offsets.topic.num.partitions=1",
+                "offsets.topic.replication.factor=1",
+                "transaction.state.log.num.partitions=1",
+                "transaction.state.log.replication.factor=1",
+                "transaction.state.log.min.isr=1",
+                "share.coordinator.state.topic.num.partitions=1",
+                "share.coordinator.state.topic.replication.factor=1",
+                "share.coordinator.state.topic.min.isr=1",
+                "group.initial.rebalance.delay.ms=0",
+                "",
+            )
+        )
+
+
+def fetch_jars() -> Path:
+    """Kafka's jars, fetched once; a change of the pom fetches them anew."""
+    stamp = JARS / ".complete"
+    if stamp.exists() and stamp.read_bytes() == POM.read_bytes():
+        return JARS
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise Missing("Kafka's jars are fetched by Maven. Install it: sudo apt install maven")
+    shutil.rmtree(JARS, ignore_errors=True)
+    _run([maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={JARS}"])
+    stamp.write_bytes(POM.read_bytes())
+    return JARS
+
+
+def _binary(name: str) -> str:
+    """A program of the newest PostgreSQL here: Debian keeps the server's out of the PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
+    path = str(found[-1]) if found else shutil.which(name)
+    if path is None:
+        raise Missing("PostgreSQL is not here. Install it: sudo apt install postgresql")
+    return path
+
+
+def _postgres_user() -> str | None:
+    """Whom the server runs as; None: as who we are."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        pwd.getpwnam("postgres")
+    except KeyError as error:
+        raise Missing("PostgreSQL refuses to run as root, and there is no user `postgres`: sudo apt install postgresql") from error
+    return "postgres"
+
+
+def _run(command: Sequence[str], user: str | None = None) -> str:
+    done = subprocess.run(list(command), capture_output=True, text=True, check=False, cwd="/", user=user, group=user)
+    if done.returncode:
+        raise Missing(f"{command[0]} failed:\n{(done.stderr or done.stdout).strip()[-2000:]}")
+    return done.stdout
+
+
+STATE = SERVICES / "running.json"
+PORTS = {"postgres": 8432, "kafka": 8092}
+"""Where `up` puts them; another port is taken where this one is not free."""
+
+
+def up() -> int:
+    """Start what does not run yet, print how to reach it."""
+    running = _running()
+    postgres = Postgres(SERVICES / "postgres", running["postgres"]["port"] if "postgres" in running else _port("postgres"))
+    kafka = Kafka(SERVICES / "kafka", running["kafka"]["port"] if "kafka" in running else _port("kafka"))
+    for name, server in (("postgres", postgres), ("kafka", kafka)):
+        if name not in running:
+            print(f"Starting {name} on 127.0.0.1:{server.port}", file=sys.stderr, flush=True)
+            server.start()
+            running[name] = {"pid": server.pid, "port": server.port}
+            STATE.write_text(json.dumps(running))
+    print(f"export DRIPLINE_DATABASE_URL={postgres.url()}")
+    print(f"export DRIPLINE_KAFKA_BOOTSTRAP={kafka.bootstrap}")
+    return 0
+
+
+def down() -> int:
+    """Stop what `up` started; the data stays."""
+    for name, known in _running().items():
+        print(f"Stopping {name}, pid {known['pid']}", file=sys.stderr, flush=True)
+        _end(known["pid"], signal.SIGINT if name == "postgres" else signal.SIGTERM)
+    STATE.unlink(missing_ok=True)
+    return 0
+
+
+def _running() -> dict[str, dict[str, int]]:
+    """What `up` started and still runs."""
+    try:
+        known: dict[str, dict[str, int]] = json.loads(STATE.read_text())
+    except (OSError, ValueError):
+        return {}
+    return {name: one for name, one in known.items() if is_listening(one["port"]) and _is_alive(one["pid"])}
+
+
+def _end(pid: int, how: int) -> None:
+    os.kill(pid, how)
+    ends = time.monotonic() + PATIENCE
+    while _is_alive(pid) and time.monotonic() < ends:
+        time.sleep(0.1)
+    if _is_alive(pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def _port(name: str) -> int:
+    return PORTS[name] if not is_listening(PORTS[name]) else free_port()
+
+
+def main(words: Sequence[str]) -> int:
+    """0 done, 1 it cannot be done here, 2 wrong use."""
+    commands = {"up": up, "down": down}
+    if len(words) != 1 or words[0] not in commands:
+        print((__doc__ or "").strip(), file=sys.stderr)
+        return 2
+    try:
+        return commands[words[0]]()
+    except Missing as missing:
+        print(f"\n{missing}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""Where Kafka is and how one may talk to it; and the thread on which all of that talking happens.
+
+aiokafka's heartbeats share the event loop they run on, and a batch that folds for a second must not cost a consumer its partitions: so
+Kafka gets a loop of its own, on a thread of its own, and everything else hands over to it.
+"""
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+LARGEST_RECORD = 8 << 20
+"""Bytes of one record; the topics are made to take it (kafka_topics.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Kafka cluster, the prefix of our topics and groups on it, and the patience we have with it.
+
+    `instance` names this process in its groups (static membership): restarted within the session it gets its partitions back at once.
+    """
+
+    bootstrap: str
+    prefix: str = "dripline"
+    instance: str | None = None
+    protocol: Protocol = "PLAINTEXT"
+    mechanism: Mechanism = "PLAIN"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    request_seconds: float = 10.0
+    session_seconds: float = 30.0
+    stuck_seconds: float = 60.0  # without progress though there is more, before a consumer counts as stuck
+
+    def topic(self, name: str) -> str:
+        return f"{self.prefix}.{name}"
+
+    def options(self) -> dict[str, Any]:
+        """What every client of aiokafka takes. Raises OSError where a certificate cannot be read."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap,
+            "client_id": self.instance or self.prefix,
+            "request_timeout_ms": int(self.request_seconds * 1000),
+            "security_protocol": self.protocol,
+        }
+        if self.protocol in ("SSL", "SASL_SSL"):
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.cert_file:
+                context.load_cert_chain(self.cert_file, self.key_file)
+            options["ssl_context"] = context
+        if self.protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
+            options |= {"sasl_mechanism": self.mechanism, "sasl_plain_username": self.username, "sasl_plain_password": self.password}
+        return options
+
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An event loop on a thread of its own; other loops hand coroutines over and wait for what they bring."""
+
+    def __init__(self, name: str) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run the coroutine there and wait for it here; cancelling the wait cancels it."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+
+    def close(self) -> None:
+        """End the loop and its thread; whatever still runs there is cancelled."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            left = asyncio.all_tasks(self.loop)
+            for task in left:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.close()

@@ -1,0 +1,67 @@
+"""The log on Apache Kafka, for `serve`: the same port as the embedded log, and the same contract suite.
+
+append ──► Writer (idempotent, acks=all)          subscribe ──► KafkaSubscription (positions from the database)
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Sequence
+
+from shared.errors import Outage
+from shared.kafka_cluster import Cluster, LoopThread
+from shared.kafka_reader import KafkaSubscription
+from shared.kafka_writer import Writer, checked_size
+from shared.log import Positions
+from shared.telemetry import log as logger
+
+STUCK = 70
+"""The exit code of a process whose consumer hangs; its supervisor starts another."""
+
+
+def give_up(why: str) -> None:
+    """End this process at once, so that its partitions go to somebody who can read them."""
+    logger.critical("kafka.stuck", why=why)
+    os._exit(STUCK)
+
+
+class KafkaLog:
+    """Topics of one prefix on one cluster. Appends and subscriptions may come from any event loop."""
+
+    def __init__(self, cluster: Cluster, on_stuck: Callable[[str], None] = give_up) -> None:
+        self._cluster = cluster
+        self._on_stuck = on_stuck
+        self._thread = LoopThread("kafka")
+        self._opening = threading.Lock()
+        self._writer: Writer | None = None
+        self._subscriptions: list[KafkaSubscription] = []
+        self._closed = False
+
+    async def append(self, topic: str, records: Sequence[tuple[str, bytes]]) -> None:
+        if not records:
+            return
+        if self._closed:
+            raise Outage("the log is closed")
+        await self._thread.run(self._append(topic, records, checked_size(records)))
+
+    def subscribe(self, group: str, topic: str, positions: Positions) -> KafkaSubscription:
+        subscription = KafkaSubscription(group, topic, positions, self._cluster, self._thread, self._on_stuck)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for subscription in self._subscriptions:
+            await subscription.close()
+        if self._writer is not None:
+            await self._thread.run(self._writer.close())
+        await asyncio.to_thread(self._thread.close)
+
+    async def _append(self, topic: str, records: Sequence[tuple[str, bytes]], size: int) -> None:
+        with self._opening:
+            if self._writer is None:
+                self._writer = Writer(self._cluster)
+            writer = self._writer
+        await writer.append(topic, records, size)

@@ -1,0 +1,233 @@
+"""The member of a consumer group that fetches for one subscription. Everything here happens on Kafka's loop.
+
+What aiokafka 0.14 does, and what is done about it here:
+- it may hand out records of a new assignment before its listener has run to the end: partitions are paused first, then seeked, then resumed
+- it logs and swallows what a listener raises: what goes wrong there is kept, and raised by `next`
+- a cancelled `getmany` may lose what it fetched: nobody cancels it but `stop`
+- it may hang for good after a broker's restart, without a word: a watch compares the topic's end with what came (`on_stuck`)
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import errors as kafka
+
+from shared.errors import ConfigurationError, DriplineError, Outage
+from shared.kafka_cluster import LARGEST_RECORD, Cluster
+from shared.telemetry import log as logger
+
+BUFFERED = 16 << 20
+"""Bytes read ahead of the handlers; more is fetched once less than this waits."""
+FETCHED = 2 << 20
+COMMIT_EVERY = 5.0
+
+
+class Readership(Protocol):
+    """What a member knows of whom it fetches for."""
+
+    group: str
+    name: str
+
+    async def stored(self, partition: int) -> int | None: ...
+    def stand(self, offsets: Mapping[int, int]) -> None: ...
+    def leave(self, numbers: Sequence[int]) -> None: ...
+    def fill(self, number: int, records: Sequence[ConsumerRecord], high: int | None) -> None: ...
+    def fail(self, error: DriplineError) -> None: ...
+    def settled(self) -> dict[int, int]: ...
+    def expected(self) -> dict[int, int]: ...
+    @property
+    def is_waiting(self) -> bool: ...
+    @property
+    def buffered(self) -> int: ...
+
+
+class Member(ConsumerRebalanceListener):
+    """The consumer of one subscription, on Kafka's loop."""
+
+    def __init__(self, subscription: Readership, cluster: Cluster, on_stuck: Callable[[str], None]) -> None:
+        self._of = subscription
+        self._cluster = cluster
+        self._on_stuck = on_stuck
+        self._topic = cluster.topic(subscription.name)
+        self._consumer: AIOKafkaConsumer | None = None
+        self._room = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._placing: asyncio.Task[None] | None = None
+        self._came_at = 0.0
+
+    async def start(self) -> None:
+        """Join the group; who waits for records waits until Kafka answers."""
+        self._room.set()
+        self._came_at = time.monotonic()
+        self._tasks = [asyncio.ensure_future(work()) for work in (self._fetch, self._commit, self._watch)]
+
+    async def stop(self) -> None:
+        tasks = [*self._tasks, *([self._placing] if self._placing else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._drop_consumer()
+
+    def go_on(self) -> None:
+        """Some of what was fetched is gone."""
+        if not self._room.is_set() and self._of.buffered < BUFFERED:
+            self._room.set()
+
+    async def seek(self, partition: int, stored: int | None) -> None:
+        """Read a partition of ours on from the stored position; of another's there is nothing to do."""
+        place = TopicPartition(self._topic, partition)
+        consumer = self._consumer
+        if consumer is None or place not in consumer.assignment():
+            return
+        offset = await self._checked(consumer, [place], {place: stored})
+        consumer.seek(place, offset[place])
+        self._of.stand({partition: offset[place]})
+
+    async def _fetch(self) -> None:
+        while True:
+            try:
+                consumer = await self._open()
+                await self._room.wait()
+                self._shelve(consumer, await consumer.getmany(timeout_ms=500))
+            except (kafka.NoOffsetForPartitionError, kafka.IllegalStateError):
+                await asyncio.sleep(0.01)  # of a partition that is not seeked yet, or not ours any more
+            except kafka.OffsetOutOfRangeError as error:
+                self._of.fail(ConfigurationError(f"Kafka no longer holds what comes next of {self._topic}: {error}"))
+                await asyncio.sleep(1)
+            except (kafka.KafkaError, OSError) as error:
+                self._of.fail(Outage(f"Kafka cannot be read: {error!r}"))
+                await asyncio.sleep(0.5)
+
+    def _shelve(self, consumer: AIOKafkaConsumer, fetched: "Mapping[TopicPartition, list[ConsumerRecord]]") -> None:
+        for place, records in fetched.items():
+            high = consumer.highwater(place) if place in consumer.assignment() else None
+            self._of.fill(place.partition, records, high)
+        if fetched:
+            self._came_at = time.monotonic()
+            if self._of.buffered >= BUFFERED:
+                self._room.clear()
+
+    async def _open(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = AIOKafkaConsumer(
+                group_id=self._cluster.topic(self._of.group),
+                group_instance_id=f"{self._cluster.instance}.{self._of.name}" if self._cluster.instance else None,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                max_partition_fetch_bytes=FETCHED,
+                fetch_max_bytes=LARGEST_RECORD * 2,
+                session_timeout_ms=int(self._cluster.session_seconds * 1000),
+                heartbeat_interval_ms=int(self._cluster.session_seconds * 1000 / 6),
+                rebalance_timeout_ms=60_000,
+                max_poll_interval_ms=600_000,
+                **self._cluster.options(),
+            )
+            consumer.subscribe([self._topic], listener=self)
+            self._consumer = consumer  # the first assignment may come before `start` returns
+            try:
+                await consumer.start()
+            except BaseException:
+                await self._drop_consumer()
+                raise
+        return self._consumer
+
+    async def _drop_consumer(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with suppress(Exception):
+                async with asyncio.timeout(10):
+                    await consumer.stop()
+
+    # the rebalance listener
+
+    async def on_partitions_revoked(self, revoked: "Sequence[TopicPartition]") -> None:
+        """A batch of theirs that is being handled either commits before their new owner looks, or one of the two is fenced."""
+        if self._placing is not None:
+            self._placing.cancel()
+        self._of.leave([place.partition for place in revoked])
+
+    async def on_partitions_assigned(self, assigned: "Sequence[TopicPartition]") -> None:
+        consumer = self._consumer
+        if consumer is None or not assigned:
+            return
+        consumer.pause(*assigned)  # before anything is awaited
+        self._placing = asyncio.ensure_future(self._place(consumer, sorted(assigned)))
+
+    async def _place(self, consumer: AIOKafkaConsumer, places: "Sequence[TopicPartition]") -> None:
+        """Seek the partitions to their stored positions and let them go; tried until the database and Kafka answer."""
+        while True:
+            try:
+                stored = {place: await self._of.stored(place.partition) for place in places}
+                offsets = await self._checked(consumer, places, stored)
+                for place, offset in offsets.items():
+                    consumer.seek(place, offset)
+                self._of.stand({place.partition: offset for place, offset in offsets.items()})
+                consumer.resume(*places)
+                self._came_at = time.monotonic()
+            except ConfigurationError as error:
+                self._of.fail(error)
+            except (Outage, kafka.KafkaError, OSError) as error:
+                logger.warning("kafka.not_placed", topic=self._topic, why=repr(error))
+            else:
+                return
+            await asyncio.sleep(0.5)
+
+    async def _checked(
+        self, consumer: AIOKafkaConsumer, places: "Sequence[TopicPartition]", stored: "Mapping[TopicPartition, int | None]"
+    ) -> "dict[TopicPartition, int]":
+        """Where to read on; raises ConfigurationError where the topic no longer holds that, or never did."""
+        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        offsets: dict[TopicPartition, int] = {}
+        for place in places:
+            offset = stored[place]
+            if offset is not None and not begins[place] <= offset <= ends[place]:
+                raise ConfigurationError(
+                    f"{place.topic}/{place.partition}: {self._of.group} has to go on at {offset}, but Kafka holds {begins[place]} to "
+                    f"{ends[place]}. The topic was made anew, or kept its records for less time than the group was away. Restore it, or "
+                    f"accept the loss: set next_offset of this partition in the table shared_position to {begins[place]}"
+                )
+            offsets[place] = begins[place] if offset is None else offset
+        return offsets
+
+    async def _commit(self) -> None:
+        """Tell Kafka how far we are, for its lag tools; nobody reads on from there."""
+        told: dict[int, int] = {}
+        while True:
+            await asyncio.sleep(COMMIT_EVERY)
+            settled = self._of.settled()
+            news = {number: offset for number, offset in settled.items() if told.get(number) != offset}
+            if self._consumer is None or not news:
+                continue
+            try:
+                await self._consumer.commit({TopicPartition(self._topic, number): offset for number, offset in news.items()})
+                told |= news
+            except (kafka.KafkaError, AssertionError) as error:
+                logger.debug("kafka.commit_failed", topic=self._topic, why=repr(error))
+
+    async def _watch(self) -> None:
+        """Where there is more, nothing comes, and Kafka answers, the consumer is stuck: nothing but a new process helps."""
+        limit = self._cluster.stuck_seconds
+        looks_behind = 0
+        while True:
+            await asyncio.sleep(limit / 6)
+            idle = self._of.is_waiting and time.monotonic() - self._came_at > limit
+            looks_behind = looks_behind + 1 if idle and await self._is_behind() else 0
+            if looks_behind > 3:  # after an outage its first fetch may still be on the way
+                self._on_stuck(f"{self._topic}: records wait, none has come for {limit:.0f} s, and Kafka answers")
+                looks_behind = 0
+
+    async def _is_behind(self) -> bool:
+        """Whether our partitions hold more than we have; False while Kafka does not answer: that is an outage, not a stuck consumer."""
+        expected = self._of.expected()
+        if self._consumer is None or not expected:
+            return False
+        try:
+            async with asyncio.timeout(self._cluster.request_seconds):
+                ends = await self._consumer.end_offsets([TopicPartition(self._topic, number) for number in expected])
+        except (kafka.KafkaError, OSError, TimeoutError):
+            return False
+        return any(end > expected[place.partition] for place, end in ends.items())

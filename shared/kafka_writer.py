@@ -1,0 +1,214 @@
+"""Appends to Kafka: whatever waits goes out as ready-made batches, one a partition, and is answered when every replica in sync has it.
+
+There is no added delay: the round in flight is what lets the next one gather (the embedded log's writer does the same with fsync).
+aiokafka's `send` makes a future and a hash in Python for each record; a ready-made batch costs a fifth of that (docs/performance.md).
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+
+from aiokafka import AIOKafkaProducer
+from aiokafka import errors as kafka
+from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from shared.errors import DriplineError, InvalidMessage, Outage
+from shared.kafka_cluster import LARGEST_RECORD, Cluster
+
+BATCH_BYTES = 1 << 20
+ROUND_BYTES = 16 << 20
+"""What one round takes of what waits."""
+REFUSED = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError, kafka.InvalidTimestampError, kafka.CorruptRecordException)
+"""What Kafka says of a record that it will never take."""
+
+Records = Sequence[tuple[str, bytes]]
+
+
+@dataclass(slots=True)
+class Append:
+    """Records that somebody waits for."""
+
+    topic: str
+    records: Records
+    size: int
+    done: "asyncio.Future[None]"
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """One batch on its way, and whose records lie in it."""
+
+    topic: str
+    partition: int
+    batch: BatchBuilder
+    owners: list[Append]
+
+
+class Writer:
+    """The producer of one process. Lives on Kafka's loop."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._producer: AIOKafkaProducer | None = None
+        self._waiting: list[Append] = []
+        self._some = asyncio.Event()
+        self._closing = False
+        self._running = asyncio.ensure_future(self._run())
+
+    async def append(self, topic: str, records: Records, size: int) -> None:
+        """Return when the records are durable; raises Outage or InvalidMessage."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(Append(topic, records, size, done))
+        self._some.set()
+        await done
+
+    async def close(self) -> None:
+        """Send what waits, then end."""
+        self._closing = True
+        self._some.set()
+        await asyncio.wait([self._running], timeout=self._cluster.request_seconds * 2)
+        self._running.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._running
+        await self._drop_producer()
+
+    async def _run(self) -> None:
+        while self._waiting or not self._closing:
+            await self._some.wait()
+            taken = self._take()
+            try:
+                await self._round(taken)
+            except asyncio.CancelledError:
+                _fail(taken, Outage("the log is closed"))
+                raise
+            except Exception as error:  # noqa: BLE001 - the writer outlives whatever happens; who appended is told
+                _fail(taken, error if isinstance(error, DriplineError) else Outage(f"Kafka: {error!r}"))
+                await self._drop_producer()
+
+    def _take(self) -> list[Append]:
+        taken: list[Append] = []
+        size = 0
+        for append in self._waiting:
+            taken.append(append)
+            size += append.size
+            if size >= ROUND_BYTES:
+                break
+        del self._waiting[: len(taken)]
+        if not self._waiting:
+            self._some.clear()
+        return taken
+
+    async def _round(self, taken: Sequence[Append]) -> None:
+        """One round: all batches out, all answers in, within our patience; a producer that gave none is not used again."""
+        async with asyncio.timeout(self._cluster.request_seconds * 2):
+            producer = await self._open()
+            partitions = await self._partitions(producer, taken)
+            parcels = self._pack(producer, [append for append in taken if append.topic in partitions], partitions)
+            sent = [await producer.send_batch(parcel.batch, parcel.topic, partition=parcel.partition) for parcel in parcels]
+            answers = await asyncio.gather(*sent, return_exceptions=True)
+        failed: dict[int, DriplineError] = {}
+        for parcel, answer in zip(parcels, answers, strict=True):
+            if isinstance(answer, BaseException):
+                failed |= {id(owner): _translated(answer, parcel.topic) for owner in parcel.owners}
+        for append in taken:
+            _settle(append, failed.get(id(append)))
+        if any(isinstance(problem, Outage) for problem in failed.values()):
+            await self._drop_producer()  # after a lost sequence number an idempotent producer refuses for ever (aiokafka #1017)
+
+    async def _partitions(self, producer: AIOKafkaProducer, taken: Sequence[Append]) -> dict[str, int]:
+        """How many partitions each topic has; who appended to one that Kafka does not know is told at once."""
+        found: dict[str, int] = {}
+        for name in {append.topic for append in taken}:
+            topic = self._cluster.topic(name)
+            try:
+                found[name] = len(await producer.partitions_for(topic))
+            except kafka.KafkaError:
+                unknown = Outage(f"Kafka does not know the topic {topic}: make it by `dripline migrate`")
+                _fail([append for append in taken if append.topic == name], unknown)
+        return found
+
+    def _pack(self, producer: AIOKafkaProducer, taken: Sequence[Append], partitions: Mapping[str, int]) -> list[_Parcel]:
+        full: list[_Parcel] = []
+        filling: dict[tuple[str, int], _Parcel] = {}
+        for append in taken:
+            header = [("schema", f"{append.topic}/1".encode())]
+            for key, value in append.records:
+                place = (append.topic, partition_of(key, partitions[append.topic]))
+                record = {"timestamp": None, "key": key.encode(), "value": value, "headers": header}
+                parcel = filling.get(place)
+                if parcel is None or parcel.batch.append(**record) is None:
+                    parcel = filling[place] = _Parcel(self._cluster.topic(append.topic), place[1], producer.create_batch(), [])
+                    parcel.batch.append(**record)
+                    full.append(parcel)
+                if not parcel.owners or parcel.owners[-1] is not append:
+                    parcel.owners.append(append)
+        return full
+
+    async def _open(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(enable_idempotence=True, max_batch_size=BATCH_BYTES, linger_ms=0, **self._cluster.options())
+            self._producer = producer
+            try:
+                await producer.start()
+            except BaseException as error:
+                await self._drop_producer()
+                if isinstance(error, kafka.KafkaError | OSError):
+                    raise Outage(f"Kafka at {self._cluster.bootstrap} does not answer: {error}") from error
+                raise
+        return self._producer
+
+    async def _drop_producer(self) -> None:
+        """Let go of the producer; what it still holds has been answered as an outage, and is not sent by it any more."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        with suppress(Exception):
+            await producer._sender.close()  # `stop` alone waits for a flush, without end while the broker is away
+        with suppress(Exception):
+            async with asyncio.timeout(5):
+                await producer.stop()
+        with suppress(Exception):
+            await producer.client.close()
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(key: str, partitions: int) -> int:
+    """The partition of a key, as Java's clients choose it: murmur2, its sign dropped, modulo the number of partitions."""
+    hashed: int = murmur2(key.encode())
+    return (hashed & 0x7FFFFFFF) % partitions
+
+
+def checked_size(records: Records) -> int:
+    """The size of the records; raises InvalidMessage for one that no topic takes."""
+    size = 0
+    for key, value in records:
+        if len(value) > LARGEST_RECORD:
+            raise InvalidMessage("too_large", f"a record of {len(value)} bytes; the log takes at most {LARGEST_RECORD}")
+        try:
+            size += len(key.encode()) + len(value)
+        except UnicodeEncodeError as error:
+            raise InvalidMessage("bad_key", "a record's key is not valid Unicode") from error
+    return size
+
+
+def _translated(error: BaseException, topic: str) -> DriplineError:
+    if isinstance(error, REFUSED):
+        return InvalidMessage("refused", f"Kafka refuses a record of {topic}: {error}")
+    return Outage(f"Kafka did not take a batch of {topic}: {error!r}")
+
+
+def _fail(taken: Sequence[Append], error: DriplineError) -> None:
+    for append in taken:
+        _settle(append, error)
+
+
+def _settle(append: Append, error: DriplineError | None) -> None:
+    if append.done.done():
+        return
+    if error is None:
+        append.done.set_result(None)
+    else:
+        append.done.set_exception(error)

@@ -1,0 +1,42 @@
+"""The real servers that tests talk to: one of each for a whole test run, started when the first test asks, stopped by pid at its end."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.servers import Kafka, Missing, Postgres
+
+
+@cache
+def kafka() -> Kafka:
+    """A Kafka broker; skips the test where there can be none, and fails it where REQUIRE_SERVICES says that there must be."""
+    return _started(Kafka(_folder("kafka"), heap="384m"))
+
+
+@cache
+def postgres() -> Postgres:
+    """A PostgreSQL server; skips or fails as `kafka` does."""
+    return _started(Postgres(_folder("postgres"), durable=False))
+
+
+def _folder(name: str) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=f"dripline-{name}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _started(server: Any) -> Any:
+    try:
+        server.start()
+    except Missing as missing:
+        if os.environ.get("REQUIRE_SERVICES"):
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
+    atexit.register(server.stop)
+    return server
