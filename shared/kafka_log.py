@@ -7,6 +7,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from shared.errors import Outage
 from shared.kafka_cluster import Cluster, LoopThread
@@ -48,6 +49,11 @@ class KafkaLog:
         subscription = KafkaSubscription(group, topic, positions, self._cluster, self._thread, self._on_stuck)
         self._subscriptions.append(subscription)
         return subscription
+
+    def backlog_since(self, group: str, topic: str) -> datetime | None:
+        readers = (one for one in self._subscriptions if (one.group, one.name) == (group, topic))
+        moments = (reader.unsettled_since() for reader in readers)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     async def close(self) -> None:
         if self._closed:

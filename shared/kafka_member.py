@@ -33,7 +33,7 @@ class Readership(Protocol):
     name: str
 
     async def stored(self, partition: int) -> int | None: ...
-    def stand(self, offsets: Mapping[int, int]) -> None: ...
+    def stand(self, offsets: Mapping[int, tuple[int, int]]) -> None: ...
     def leave(self, numbers: Sequence[int]) -> None: ...
     def fill(self, number: int, records: Sequence[ConsumerRecord], high: int | None) -> None: ...
     def fail(self, error: DriplineError) -> None: ...
@@ -83,9 +83,9 @@ class Member(ConsumerRebalanceListener):
         consumer = self._consumer
         if consumer is None or place not in consumer.assignment():
             return
-        offset = await self._checked(consumer, [place], {place: stored})
-        consumer.seek(place, offset[place])
-        self._of.stand({partition: offset[place]})
+        found = await self._checked(consumer, [place], {place: stored})
+        consumer.seek(place, found[place][1])
+        self._of.stand({partition: found[place]})
 
     async def _fetch(self) -> None:
         while True:
@@ -162,10 +162,10 @@ class Member(ConsumerRebalanceListener):
         while True:
             try:
                 stored = {place: await self._of.stored(place.partition) for place in places}
-                offsets = await self._checked(consumer, places, stored)
-                for place, offset in offsets.items():
+                found = await self._checked(consumer, places, stored)
+                for place, (_, offset) in found.items():
                     consumer.seek(place, offset)
-                self._of.stand({place.partition: offset for place, offset in offsets.items()})
+                self._of.stand({place.partition: offsets for place, offsets in found.items()})
                 consumer.resume(*places)
                 self._came_at = time.monotonic()
             except ConfigurationError as error:
@@ -178,10 +178,10 @@ class Member(ConsumerRebalanceListener):
 
     async def _checked(
         self, consumer: AIOKafkaConsumer, places: "Sequence[TopicPartition]", stored: "Mapping[TopicPartition, int | None]"
-    ) -> "dict[TopicPartition, int]":
-        """Where to read on; raises ConfigurationError where the topic no longer holds that, or never did."""
+    ) -> "dict[TopicPartition, tuple[int, int]]":
+        """Where each begins and where to read on; raises ConfigurationError where the topic no longer holds that, or never did."""
         begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-        offsets: dict[TopicPartition, int] = {}
+        found: dict[TopicPartition, tuple[int, int]] = {}
         for place in places:
             offset = stored[place]
             if offset is not None and not begins[place] <= offset <= ends[place]:
@@ -190,8 +190,8 @@ class Member(ConsumerRebalanceListener):
                     f"{ends[place]}. The topic was made anew, or kept its records for less time than the group was away. Restore it, or "
                     f"accept the loss: set next_offset of this partition in the table shared_position to {begins[place]}"
                 )
-            offsets[place] = begins[place] if offset is None else offset
-        return offsets
+            found[place] = (begins[place], begins[place] if offset is None else offset)
+        return found
 
     async def _commit(self) -> None:
         """Tell Kafka how far we are, for its lag tools; nobody reads on from there."""

@@ -29,6 +29,7 @@ class _Shelf:
 
     expected: int  # the offset that the next batch handed out begins with
     settled: int  # everything below it was handled
+    begins: int  # where the partition began when we came to it
     records: "deque[ConsumerRecord]" = field(default_factory=deque)
     newest: datetime | None = None  # of the record handed out last
     high: int = 0  # where the partition ends, as far as is known
@@ -50,18 +51,21 @@ class KafkaSubscription:
         self._turn = 0
         self._waiter: asyncio.Future[None] | None = None
         self._fault: DriplineError | None = None
+        self._in_hand: datetime | None = None  # when Kafka took the oldest record of the batch handed out last
         self._member = Member(self, cluster, on_stuck)
 
     async def next(self, limit: int) -> Batch:
         if self._home is None:
             self._home = asyncio.get_running_loop()
             await self._thread.run(self._member.start())
+        self._in_hand = None
         while True:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiter = waiter  # before looking: what comes after the look wakes it
             batch = self._look(limit)
             if batch is not None:
                 self._waiter = None
+                self._in_hand = batch.records[0].at
                 self._thread.loop.call_soon_threadsafe(self._member.go_on)
                 return batch
             if self._fault is not None:
@@ -76,6 +80,11 @@ class KafkaSubscription:
     def backlog_since(self) -> datetime | None:
         with self._guard:
             moments = [_next_at(shelf) for shelf in self._shelves.values()]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def unsettled_since(self) -> datetime | None:
+        """As `backlog_since`, with the batch handed out last until the next is asked for."""
+        moments = (self._in_hand, self.backlog_since())
         return min((moment for moment in moments if moment is not None), default=None)
 
     def lag(self) -> dict[int, int]:
@@ -110,7 +119,7 @@ class KafkaSubscription:
             offsets += [one.offset] * len(found)
             shelf.expected = one.offset + 1
         shelf.newest = records[-1].at
-        return Batch(self.name, number, position, shelf.expected, tuple(records), tuple(offsets))
+        return Batch(self.name, number, position, shelf.expected, tuple(records), tuple(offsets), position == shelf.begins)
 
     # what the group's member calls, on Kafka's loop
 
@@ -120,11 +129,11 @@ class KafkaSubscription:
         asked = self._positions.position(self.group, self.name, partition)
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self._home))
 
-    def stand(self, offsets: Mapping[int, int]) -> None:
-        """These partitions are read from there on; nothing fetched before counts."""
+    def stand(self, offsets: Mapping[int, tuple[int, int]]) -> None:
+        """These partitions, each with its beginning, are read from there on; nothing fetched before counts."""
         with self._guard:
-            for number, offset in offsets.items():
-                self._shelves[number] = _Shelf(offset, offset)
+            for number, (begins, offset) in offsets.items():
+                self._shelves[number] = _Shelf(offset, offset, begins)
 
     def leave(self, numbers: Sequence[int]) -> None:
         with self._guard:
