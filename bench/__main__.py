@@ -11,6 +11,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "ingest": ("bench.ingest", "rows"),
     "scoring": ("bench.scoring", "rows"),
     "throughput": ("bench.whole_way", "throughput"),
+    "waking": ("bench.waking", "rows"),
     "latency": ("bench.whole_way", "latency"),
     "idle": ("bench.whole_way", "idle"),
 }

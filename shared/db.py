@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam, event, select
+from sqlalchemy import Column, ColumnElement, Table, bindparam, event, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -216,6 +216,28 @@ async def upsert(connection: AsyncConnection, table: Table, rows: Sequence[dict[
         await _run(connection, _insert_statement(connection.dialect.name, table, tuple(rows[0]), tuple(keys), True), table, rows)
 
 
+WAS = "was"
+
+
+async def compare_and_set(connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]], key: str, compared: str) -> int:
+    """Set the given columns of the rows found by `key`, each only where `compared` is still what the row's `was` says.
+
+    Answers how many were. All rows carry the same columns, and `was`.
+    """
+    if not rows:
+        return 0
+    columns = [column for column in rows[0] if column not in (key, WAS)]
+    if connection.dialect.name == "sqlite":
+        text = f"UPDATE {table.name} SET {', '.join(f'{column} = ?' for column in columns)} WHERE {key} = ? AND {compared} = ?"
+        places = [*((column, table.c[column]) for column in (*columns, key)), (WAS, table.c[compared])]
+        return (await connection.exec_driver_sql(text, _tuples(connection.dialect, places, rows))).rowcount
+    changed = 0
+    for row in rows:  # asyncpg does not count what an executemany changed
+        found = table.c[key] == row[key], table.c[compared] == row[WAS]
+        changed += (await connection.execute(update(table).where(*found).values({name: row[name] for name in columns}))).rowcount
+    return changed
+
+
 @lru_cache(maxsize=256)
 def _insert_statement(dialect: str, table: Table, columns: tuple[str, ...], keys: tuple[str, ...] | None, update: bool) -> Any:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
@@ -231,7 +253,7 @@ def _insert_statement(dialect: str, table: Table, columns: tuple[str, ...], keys
 async def _run(connection: AsyncConnection, statement: Any, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """Run a bulk statement as the driver's executemany: SQLAlchemy's handling of each row's parameters costs twice the statement."""
     text, names = _compiled(connection.dialect, statement)
-    await connection.exec_driver_sql(text, _tuples(connection.dialect, table, names, rows))
+    await connection.exec_driver_sql(text, _tuples(connection.dialect, [(name, table.c[name]) for name in names], rows))
 
 
 @lru_cache(maxsize=256)
@@ -240,11 +262,11 @@ def _compiled(dialect: Dialect, statement: Any) -> tuple[str, tuple[str, ...]]:
     return str(compiled), tuple(compiled.positiontup)
 
 
-def _tuples(dialect: Dialect, table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """The rows' values in the statement's order, as the driver takes them."""
+def _tuples(dialect: Dialect, places: Sequence[tuple[str, Column[Any]]], rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """The rows' values in the statement's order, as the driver takes them; each place has the column whose type it is of."""
     columns: list[Iterable[Any]] = []
-    for name in names:
-        process = table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
+    for name, column in places:
+        process = column.type.dialect_impl(dialect).bind_processor(dialect)
         values = [row[name] for row in rows]
         columns.append(values if process is None else map(process, values))
     return list(zip(*columns, strict=True))

@@ -4,8 +4,10 @@ store.py loads dossiers ──► react ──► store.py saves what changed; t
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from services.journeys.definitions import Journey
 from services.journeys.engine import DEEPEST, Absorbed, Learned, Merged, Stimulus, advance

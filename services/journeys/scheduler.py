@@ -1,9 +1,10 @@
 """Wakes the enrollments whose time has come: `tick(now) -> next due`, called by the metronome and by the simulator alike."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.journeys import store
 from services.journeys.catalogue import Catalogue, InForce
@@ -36,23 +37,28 @@ class Scheduler:
     async def tick(self, now: datetime) -> datetime | None:
         """Wake at most `AT_ONCE` of what is due, the most urgent first; answers when something is due next, None if nothing is."""
         async with self._database.reading() as connection:
-            in_force = await self._catalogue.in_force(await store.load_controls(connection))
-            due = await store.find_next_due(connection, _passed_over(in_force))
-        if due is None or due > now:
-            return due
+            passed_over = _passed_over(await self._in_force(connection))
+            waiting = await store.find_waiting(connection, passed_over, 1)
+        if not waiting or waiting[0].wake_at > now:
+            return waiting[0].wake_at if waiting else None
         if self._hold.is_on(now):
             return now + LOOKS_AGAIN
         async with self._outbox.work() as work:
-            await self._wake_due(work, now)
-            return await store.find_next_due(work.conn, _passed_over(in_force))
+            return await self._wake_due(work, now)
 
-    async def _wake_due(self, work: Work, now: datetime) -> None:
-        in_force = await self._catalogue.in_force(await store.load_controls(work.conn))
-        due = await store.find_due(work.conn, now, _passed_over(in_force), AT_ONCE)
-        dossiers = await store.load_dossiers(work.conn, {lead_id for lead_id, _ in due}, now)
-        found = [(dossiers[lead_id], dossiers[lead_id].open[enrollment_id]) for lead_id, enrollment_id in due]
+    async def _in_force(self, connection: AsyncConnection) -> InForce:
+        return await self._catalogue.in_force(await store.load_controls(connection))
+
+    async def _wake_due(self, work: Work, now: datetime) -> datetime | None:
+        in_force = await self._in_force(work.conn)
+        waiting = await store.find_waiting(work.conn, _passed_over(in_force), AT_ONCE + 1)
+        due = [one for one in waiting[:AT_ONCE] if one.wake_at <= now]
+        dossiers = await store.load_dossiers(work.conn, {one.lead_id for one in due}, now)
+        found = [(dossiers[one.lead_id], dossiers[one.lead_id].open[one.enrollment_id]) for one in due]
         await self._catalogue.fetch(enrollment.version for _, enrollment in found)
         await store.save(work, dossiers.values(), _wake(found, in_force, now))
+        again = (dossiers[one.lead_id].open[one.enrollment_id].wake_at for one in due)
+        return min((moment for moment in (*again, *(one.wake_at for one in waiting[len(due) :])) if moment is not None), default=None)
 
 
 def _wake(found: list[tuple[Dossier, Enrollment]], in_force: InForce, now: datetime) -> list[Effect]:

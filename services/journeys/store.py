@@ -5,12 +5,12 @@ A save of an enrollment compares its `transition`: a move that was lost to anoth
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,7 +20,7 @@ from services.journeys.enrollment import Effect, Enrollment, KnownLead, Visit
 from services.journeys.entering import Remembered
 from services.journeys.tables import CONTROLS, ENROLLMENTS, LEADS, RECENT, VISITS
 from shared import wire
-from shared.db import among, insert_all, insert_new, upsert
+from shared.db import WAS, among, compare_and_set, insert_all, insert_new, upsert
 from shared.errors import Outage
 from shared.wire import Entry
 from shared.work import Work
@@ -113,17 +113,19 @@ async def find_entered_by(connection: AsyncConnection, lead_id: str, journey: st
     return next((found for found in map(_enrollment, walks) if found.entry.event_id == event_id), None)
 
 
-async def find_due(connection: AsyncConnection, now: datetime, passed_over: ColumnElement[bool], limit: int) -> list[tuple[str, str]]:
-    """The enrollments whose wake-up has come, as (lead id, enrollment id), the longest due first."""
-    due = select(ENROLLMENTS.c.lead_id, ENROLLMENTS.c.id).where(ENROLLMENTS.c.wake_at <= now, passed_over)
-    return [(lead_id, key) for lead_id, key in await connection.execute(due.order_by(ENROLLMENTS.c.wake_at).limit(limit))]
+class Waiting(NamedTuple):
+    """An enrollment that wants to be woken, and when."""
+
+    lead_id: str
+    enrollment_id: str
+    wake_at: datetime
 
 
-async def find_next_due(connection: AsyncConnection, passed_over: ColumnElement[bool]) -> datetime | None:
-    """When the next enrollment wants to be woken."""
-    waiting = select(ENROLLMENTS.c.wake_at).where(ENROLLMENTS.c.wake_at.is_not(None), passed_over)
-    due: datetime | None = (await connection.execute(waiting.order_by(ENROLLMENTS.c.wake_at).limit(1))).scalar_one_or_none()
-    return due
+async def find_waiting(connection: AsyncConnection, passed_over: ColumnElement[bool], limit: int) -> list[Waiting]:
+    """The enrollments to be woken next, in the order of their wake-ups, due or not."""
+    columns = (ENROLLMENTS.c.lead_id, ENROLLMENTS.c.id, ENROLLMENTS.c.wake_at)
+    waiting = select(*columns).where(ENROLLMENTS.c.wake_at.is_not(None), passed_over).order_by(ENROLLMENTS.c.wake_at)
+    return [Waiting(*row) for row in await connection.execute(waiting.limit(limit))]
 
 
 def not_of(journeys: Collection[str], versions: Collection[str]) -> ColumnElement[bool]:
@@ -228,12 +230,10 @@ def _enrollment_row(enrollment: Enrollment) -> dict[str, Any]:
 
 
 _PLAIN = tuple(column.name for column in ENROLLMENTS.c if column.name not in ("state", "entry_at"))
-_MOVED = tuple(column.name for column in ENROLLMENTS.c if column.name not in ("id", "journey", "key", "version", "holdout"))
-_COMPARE_AND_SET = (
-    update(ENROLLMENTS)
-    .where(ENROLLMENTS.c.id == bindparam("the_id"), ENROLLMENTS.c.transition == bindparam("before"))
-    .values({column: bindparam(f"new_{column}") for column in _MOVED})
-)
+_WALKED = ("id", "transition", "step", "state", "entry_at", "entered_at", "wake_at", "goal_until", "converted_at")
+"""What a move may change while the walk goes on. The lead is no part of it: a merge changes it for all walks at once."""
+_ENDED = (*_WALKED, "status", "ended_at", "reason")
+"""And where it ends; apart, for setting a column that stays as it was costs its indexes all the same."""
 
 
 async def _save_enrollments(connection: AsyncConnection, dossiers: Sequence[Dossier]) -> set[str]:
@@ -241,14 +241,14 @@ async def _save_enrollments(connection: AsyncConnection, dossiers: Sequence[Doss
     changed = [(dossier.open[key], dossier.saved[key]) for dossier in dossiers for key in dossier.changed]
     new = [_enrollment_row(enrollment) for enrollment, before in changed if before is None]
     inserted = await insert_new(connection, ENROLLMENTS, new, "id")
-    moves = [
-        {"the_id": enrollment.id, "before": before} | {f"new_{column}": row[column] for column in _MOVED}
-        for enrollment, before in changed
-        if before is not None
-        for row in (_enrollment_row(enrollment),)
-    ]
-    if moves and (await connection.execute(_COMPARE_AND_SET, moves)).rowcount != len(moves):
-        raise Outage("an enrollment was moved by another replica; trying again")
+    moved = [_enrollment_row(enrollment) | {WAS: before} for enrollment, before in changed if before is not None]
+    for columns, rows in (
+        (_WALKED, [row for row in moved if row["status"] == "active"]),
+        (_ENDED, [row for row in moved if row["status"] != "active"]),
+    ):
+        picked = [{column: row[column] for column in (*columns, WAS)} for row in rows]
+        if await compare_and_set(connection, ENROLLMENTS, picked, "id", "transition") != len(picked):
+            raise Outage("an enrollment was moved by another replica; trying again")
     return {row["id"] for row in new} - inserted
 
 
@@ -268,7 +268,8 @@ async def _save_recent(connection: AsyncConnection, dossiers: Sequence[Dossier])
 
 
 async def _save_merges(connection: AsyncConnection, dossiers: Sequence[Dossier]) -> None:
-    """Everything of a merged lead becomes the survivor's."""
-    merged = [{"old": dossier.lead_id, "new": dossier.merged_into} for dossier in dossiers if dossier.newly_merged]
+    """Everything of a merged lead becomes the survivor's; of one merged again at once, the last survivor's."""
+    by_id = {dossier.lead_id: dossier for dossier in dossiers}
+    merged = [{"old": lead_id, "new": resolve(by_id, lead_id).lead_id} for lead_id, dossier in by_id.items() if dossier.newly_merged]
     for table in (ENROLLMENTS, RECENT) if merged else ():
         await connection.execute(update(table).where(table.c.lead_id == bindparam("old")).values(lead_id=bindparam("new")), merged)

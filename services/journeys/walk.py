@@ -1,8 +1,9 @@
 """From step to step, until one must stand still or the walk is over. Pure."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
+
+from msgspec.structs import replace
 
 from services.journeys.definitions import BranchStep, ExitStep, HandoffStep, Journey, SendStep, Step, WaitStep
 from services.journeys.enrollment import Effect, Enrollment, EnrollmentStatus, KnownLead, Outcome, StepKind, Visit, message_id
