@@ -61,6 +61,4 @@ class Figure:
     def __str__(self) -> str:
         met = self.value >= self.limit if self.at_least else self.value <= self.limit
         sign = ">=" if self.at_least else "<="
-        return (
-            f"{self.name:<46}{self.value:>12,.1f} {self.unit:<22}target {sign} {self.limit:,g} {'met' if met else 'MISSED'}  {self.note}"
-        )
+        return f"{self.name:<46}{self.value:>12,.1f} {self.unit:<22}target {sign} {self.limit:,g} {'met' if met else 'MISSED'}  {self.note}"
