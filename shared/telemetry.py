@@ -16,6 +16,7 @@ DEAD_LETTERS = Counter("dripline_dead_letters_total", "Records set aside.", ["se
 OUTAGES = Counter("dripline_outages_total", "Times a service held and tried again.", ["service"])
 BATCH_SECONDS = Histogram("dripline_batch_seconds", "Time to handle one batch in one transaction.", ["service", "topic"])
 LAG_SECONDS = Gauge("dripline_lag_seconds", "Age of the oldest record not yet handled.", ["service", "topic"])
+LEADS_TO_RENEW = Gauge("dripline_leads_to_renew", "Leads still to be folded anew under rules that changed.")
 DELIVERIES = Counter("dripline_deliveries_total", "Deliveries by how they ended.", ["kind", "status"])
 WAKE_LATENESS = Histogram("dripline_wake_lateness_seconds", "How late enrollments were woken.")
 

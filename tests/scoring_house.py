@@ -12,6 +12,7 @@ import services.scoring.tables
 import shared.tables
 from services.scoring.consumer import Scoring
 from services.scoring.main import build
+from services.scoring.renewal import Renewal
 from services.scoring.rulebook import Rulebook
 from services.scoring.scheduler import Sweep
 from services.scoring.settings import ScoringSettings
@@ -54,6 +55,7 @@ class House:
         rulebook = Rulebook(self.ports.playbooks, {})
         self._scoring = Scoring(rulebook)
         self._sweep = Sweep(self.database, self.outbox, rulebook)
+        self.renewal = Renewal(self.database, self.outbox, rulebook)
         app = build(ScoringSettings(), self.ports, {}).app
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=app), base_url="http://scoring", headers={"Authorization": "Bearer sk_admin"}
@@ -68,6 +70,16 @@ class House:
 
     async def publish(self, readiness: str, playbook: str = "name: Starter\n") -> None:
         await self.ports.playbooks.publish(playbook_of({"readiness.yaml": readiness.encode(), "playbook.yaml": playbook.encode()}))
+
+    async def change_rules(self, readiness: str, playbook: str = "name: Starter\n") -> None:
+        """Publish another playbook a second later: of two published at one moment neither is the newest."""
+        self.clock.advance(timedelta(seconds=1))
+        await self.publish(readiness, playbook)
+
+    async def renew(self) -> None:
+        """Let the background work after a change of rules come to its end."""
+        while (due := await self.renewal.step(self.clock.now())) is not None:
+            self.clock.advance(max(due - self.clock.now(), timedelta(0)))
 
     async def close(self) -> None:
         await self.client.aclose()

@@ -10,6 +10,7 @@ from services.scoring.changes import LeadChange, change_lead
 from services.scoring.leads import Scored, refold
 from services.scoring.queries import LeadFilter, Recorded, events_until, find_lead, list_events, list_leads
 from services.scoring.rulebook import Rulebook
+from services.scoring.store import renewed
 from services.scoring.views import event_view, lead_view, whole_view
 from shared.http import Problem, allow
 from shared.instant import EPOCH, MICROSECOND
@@ -30,16 +31,17 @@ def lead_routes(ports: Ports, outbox: Outbox, rulebook: Rulebook) -> APIRouter:
     async def leads(wanted: Annotated[LeadFilter, Depends()], limit: Limit = 50, cursor: str | None = None) -> Response:
         definitions, now = await rulebook.newest(), ports.clock.now()
         async with ports.database.reading() as connection:
-            found = await list_leads(connection, wanted, limit, cursor)
+            found = await renewed(connection, await list_leads(connection, wanted, limit, cursor), definitions, now)
         return _page([lead_view(scored, definitions, now) for scored in found], found[-1].lead.id if len(found) == limit else None)
 
     @router.get("/{lead_id}", dependencies=[READER])
     async def lead(lead_id: str, as_of: datetime | None = None) -> Response:
         if as_of is not None:
             return await past_lead(lead_id, as_of)
+        definitions, now = await rulebook.newest(), ports.clock.now()
         async with ports.database.reading() as connection:
-            scored = _there(await find_lead(connection, lead_id), lead_id)
-        return _json(whole_view(scored, await rulebook.newest(), ports.clock.now()))
+            (scored,) = await renewed(connection, [_there(await find_lead(connection, lead_id), lead_id)], definitions, now)
+        return _json(whole_view(scored, definitions, now))
 
     async def past_lead(lead_id: str, as_of: datetime) -> Response:
         moment = as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.scoring.leads import Definitions, Scored, refold
 from services.scoring.queries import count, events_until, sample
+from services.scoring.renewal import waiting
 
 PATIENCE = timedelta(seconds=60)
 SAMPLE, LONGEST_RECORD = 50, 1000
@@ -16,11 +17,13 @@ async def audit(connection: AsyncConnection, definitions: Definitions, now: date
     """The checks, of one snapshot. `left` and `right` are the numbers compared."""
     counts = await count(connection, now - PATIENCE)
     refolded, alike = await _refolded(connection, definitions)
+    left = await waiting(connection, definitions.version)
     return {
         "service": "scoring",
         "checks": [
             _check("recorded events = activities told", counts.recorded, counts.told, "each event was folded once, in its lead's sequence"),
-            _check("evidence = recorded events folded anew", alike, refolded, "of the newest leads that no change of rules has touched"),
+            _check("evidence = recorded events folded anew", alike, refolded, "of the newest leads that no change of rules waits for"),
+            _check("leads renewed after a change of rules", left, left, f"{left} are still to be folded anew, in the background"),
             _check("identities without a lead", counts.ownerless, 0, "every known id leads to a living lead"),
             _check("leads whose fading is overdue", counts.overdue, 0, f"by more than {PATIENCE.total_seconds():.0f} seconds"),
         ],

@@ -31,6 +31,12 @@ def _lasting(duration: timedelta) -> timedelta:
     return duration
 
 
+def _some_time(duration: timedelta) -> timedelta:
+    if duration <= timedelta(0):
+        raise ValueError("this must last some time: write a duration such as 90d")
+    return duration
+
+
 def _not_zero(points: float) -> float:
     if points == 0:
         raise ValueError("0 points change nothing: write how many, such as 0.5 or -3")
@@ -64,6 +70,11 @@ class FitForm(Shape):
     text: str = ""
 
 
+class SleepingForm(Shape):
+    event: Names
+    silent_for: Annotated[Duration, AfterValidator(_some_time)]
+
+
 class ReadinessForm(Shape):
     hot: Level | None = None
     rearm_below: Level | None = None
@@ -71,7 +82,7 @@ class ReadinessForm(Shape):
     hold: Duration | None = None
     rules: Annotated[list[RuleForm], Field(default_factory=list)]
     fit: Annotated[list[FitForm], Field(default_factory=list)]
-    sleeping: NotYet = None
+    sleeping: SleepingForm | None = None
 
 
 class OrdersForm(Shape):

@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from services.scoring.forms import FitForm, OrdersForm, PlaybookForm, ReadinessForm, RuleForm
+from services.scoring.forms import FitForm, OrdersForm, PlaybookForm, ReadinessForm, RuleForm, SleepingForm
 from services.scoring.history import Noted, OrderRule
-from services.scoring.leads import TOLD_HERE, Definitions
+from services.scoring.leads import Definitions
+from services.scoring.past import TOLD_HERE
 from services.scoring.readiness import Fit, Rule, Rules
+from services.scoring.sleeping import SleepRule
 from shared.expressions import Expression, ExpressionError, compile_expression
 from shared.yaml import Document, Path, PlaybookError, Trouble, read, read_all, shape
 
@@ -44,11 +46,23 @@ def load(files: Mapping[str, bytes], environ: Mapping[str, str]) -> Definitions:
     if reading.troubles:
         raise PlaybookError(sorted(reading.troubles, key=lambda trouble: (trouble.file, trouble.line, trouble.column)))
     return Definitions(
-        version=hashlib.sha256(files.get(READINESS, b"")).hexdigest()[:16],
+        version=_version(None if readiness is None else readiness[1], None if playbook is None else playbook[1]),
         rules=rules,
         noted=Noted(frozenset(_histories(files)), orders),
         late_after=None if playbook is None else playbook[1].late_after,
+        sleep=None if readiness is None else _sleep(readiness[1].sleeping),
     )
+
+
+def _version(readiness: ReadinessForm | None, playbook: PlaybookForm | None) -> str:
+    """The name of all that the past is folded and judged by: a comment or another order of keys changes nothing in it."""
+    orders = None if playbook is None else playbook.orders
+    parts = ["" if form is None else form.model_dump_json(exclude_defaults=True) for form in (readiness, orders)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _sleep(form: SleepingForm | None) -> SleepRule | None:
+    return None if form is None else SleepRule(_names(form.event), form.silent_for)
 
 
 class _Reading:
@@ -72,6 +86,8 @@ class _Reading:
 
     def rules(self, document: Document, form: ReadinessForm) -> Rules:
         self._ids(document, form)
+        if form.sleeping is not None:
+            self._done_by_leads(document, ("sleeping", "event"), form.sleeping.event)
         if form.rearm_below is not None and (form.hot is None or form.rearm_below > form.hot):
             self._wrong(document, ("rearm_below",), "`rearm_below` must not lie above `hot`: a hot lead must cool below it first")
         return Rules(
@@ -102,8 +118,7 @@ class _Reading:
             self._wrong(document, place, f"rule `{form.id}`: write either `at_least: 7` or `add: 0.5`")
         if form.max is not None and form.add is None:
             self._wrong(document, (*place, "max"), "`max` holds the sum of an `add`; an `at_least` needs none")
-        for name in sorted(_names(form.event) & TOLD_HERE):
-            self._wrong(document, (*place, "event"), f"`{name}` is told by the readiness itself; count what the lead did")
+        self._done_by_leads(document, (*place, "event"), form.event)
         return Rule(
             id=form.id,
             kind="at_least" if form.add is None else "add",
@@ -114,6 +129,10 @@ class _Reading:
             half_life=form.half_life or half_life,
             text=form.text,
         )
+
+    def _done_by_leads(self, document: Document, place: Path, names: str | list[str]) -> None:
+        for name in sorted(_names(names) & TOLD_HERE):
+            self._wrong(document, place, f"`{name}` is told by the readiness itself; count what the lead did")
 
     def _fit(self, document: Document, place: Path, form: FitForm) -> Fit:
         return Fit(form.id, self._expression(document, (*place, "when"), form.when, OF_A_LEAD), form.add, form.text)

@@ -1,4 +1,4 @@
-"""Builds scoring: the loop that reads events, the sweep of what fades, and its HTTP face."""
+"""Builds scoring: the loop that reads events, the sweep of what time does, the renewal after a change of rules, and its HTTP face."""
 
 import os
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from services.scoring.api import audit_routes, lead_routes
 from services.scoring.consumer import Scoring
+from services.scoring.renewal import Renewal
 from services.scoring.rulebook import Rulebook
 from services.scoring.scheduler import Sweep
 from services.scoring.settings import ScoringSettings
@@ -25,10 +26,11 @@ def build(settings: ScoringSettings, ports: Ports, environ: Mapping[str, str] = 
     rulebook = Rulebook(ports.playbooks, environ)
     events = Consumer(EVENTS, ports, outbox, Scoring(rulebook).on_events)
     sweep = Metronome("readiness", ports.clock, Sweep(ports.database, outbox, rulebook).tick)
+    renewal = Metronome("renewal", ports.clock, Renewal(ports.database, outbox, rulebook).step)
     routers = [lead_routes(ports, outbox, rulebook), audit_routes(ports, rulebook), dead_letter_routes(ports, outbox)]
     return Service(
         "scoring",
         service_app("scoring", ports, routers),
-        loops=[events.run, sweep.run],
+        loops=[events.run, sweep.run, renewal.run],
         chores=[Chore("scoring outbox", timedelta(seconds=5), outbox.sweep)],
     )

@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, false, func, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, Select, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.scoring.identity import device_identity, user_identity
-from services.scoring.leads import TOLD_HERE, Scored
+from services.scoring.leads import Scored
+from services.scoring.past import is_told_here
+from services.scoring.readiness import LOWEST
 from services.scoring.store import IDENTITIES, LEADS, RECORD, decode_scored
-from shared.wire import OURSELVES, Event, decode_event
+from shared.wire import Event, decode_event
 
 
 class LeadFilter(NamedTuple):
@@ -34,9 +36,10 @@ class Recorded(NamedTuple):
 
 async def list_leads(connection: AsyncConnection, wanted: LeadFilter, limit: int, before: str | None) -> list[Scored]:
     """Living leads, the newest first, from the one after `before`."""
-    query = select(LEADS.c.state).where(LEADS.c.merged_into.is_(None), *_conditions(wanted)).order_by(LEADS.c.id.desc()).limit(limit)
+    page = select(LEADS.c.id).where(LEADS.c.merged_into.is_(None), *_conditions(wanted)).order_by(LEADS.c.id.desc()).limit(limit)
     if before is not None:
-        query = query.where(LEADS.c.id < before)
+        page = page.where(LEADS.c.id < before)
+    query = select(LEADS.c.state).where(LEADS.c.id.in_(page)).order_by(LEADS.c.id.desc())
     return [decode_scored(state) for state in (await connection.execute(query)).scalars()]
 
 
@@ -66,7 +69,7 @@ async def events_until(connection: AsyncConnection, lead_id: str, until: datetim
     query = select(RECORD.c.event).where(RECORD.c.lead_id == lead_id)
     found = await connection.execute(query if until is None else query.where(RECORD.c.at <= until))
     events = (decode_event(event) for event in found.scalars())
-    return [event for event in events if event.source != OURSELVES or event.name not in TOLD_HERE]
+    return [event for event in events if not is_told_here(event)]
 
 
 class Counts(NamedTuple):
@@ -108,13 +111,19 @@ def _conditions(wanted: LeadFilter) -> Iterator[ColumnElement[bool]]:
         yield LEADS.c.id == _owner(device_identity(wanted.anonymous_id))
     if wanted.min_readiness is not None:
         yield LEADS.c.readiness >= wanted.min_readiness
+        if wanted.min_readiness > LOWEST:
+            yield LEADS.c.readiness > literal_column("1")  # as the partial index says it
     if wanted.hot is not None:
         yield LEADS.c.hot == wanted.hot
-    if wanted.sleeping:
-        yield false()  # nobody sleeps before `sleeping` of readiness.yaml is understood
+    if wanted.sleeping is not None:
+        yield LEADS.c.sleeping == wanted.sleeping
     if wanted.q:
-        pattern = wanted.q.strip().lower()
-        yield or_(LEADS.c.email.contains(pattern, autoescape=True), func.lower(LEADS.c.user_id).contains(pattern, autoescape=True))
+        pattern = wanted.q.strip()
+        yield or_(
+            LEADS.c.email.contains(pattern.lower(), autoescape=True),
+            LEADS.c.name.contains(pattern.casefold(), autoescape=True),
+            func.lower(LEADS.c.user_id).contains(pattern.lower(), autoescape=True),
+        )
 
 
 def _owner(identity: str) -> ScalarSelect[str]:

@@ -138,11 +138,16 @@ def readiness(evidence: Mapping[str, Evidence], rules: Rules, lead: Lead, now: d
     return Readiness(value, points / MICRO, _reasons(lines, points), None if pause is None else now + pause)
 
 
-def is_hot(rules: Rules, before: bool, value: int) -> bool:
-    """Whether a lead is hot now: it becomes so when its readiness reaches `hot`, and stays so until below `rearm_below`."""
+def is_hot(rules: Rules, before: Lead, value: int) -> bool:
+    """Whether a lead is hot now: it becomes so when its readiness rises to `hot` or above, and stays so until below `rearm_below`.
+
+    Rising is what makes it hot: whom changed rules left above `hot` is not hot by standing there.
+    """
     if rules.hot is None:
         return False
-    return value >= (rules.rearm_below if before and rules.rearm_below is not None else rules.hot)
+    if before.hot:
+        return value >= (rules.hot if rules.rearm_below is None else rules.rearm_below)
+    return value >= rules.hot and value > before.readiness
 
 
 def next_change_at(evidence: Mapping[str, Evidence], rules: Rules, lead: Lead, now: datetime) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Time also moves readiness: the sweep that reckons anew those leads whose fading has reached a change."""
+"""What time does to leads: the sweep reckons anew those whose fading has reached a change, and those whose silence makes them sleep."""
 
 from datetime import datetime
 

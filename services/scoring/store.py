@@ -1,26 +1,32 @@
 """Fetches the leads that a transaction works on, and saves what became of them: a few bulk statements a batch, whatever its size.
 
 Rows are locked in the order of their ids, and a row found merged is followed to the living one and locked again. What two replicas
-both claim first fails on the identity's key: the loser's transaction is run again, and then finds the winner's lead.
+both claim first fails on the identity's key: the loser's transaction is run again, and then finds the winner's lead. A lead that was
+folded under other definitions than those in force is renewed from its record before anything else is done with it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.scoring.leads import Issued, Roster, Scored
+from services.scoring.leads import Definitions, Issued, Roster, Scored
+from services.scoring.past import Past, recall
 from services.scoring.readiness import LOWEST, earned_at
 from services.scoring.tables import EventRow, IdentityRow, LeadRow
 from shared.db import among, insert_all, upsert
-from shared.wire import ACTIVITIES, encode
+from shared.wire import ACTIVITIES, Lead, decode_event, encode
 from shared.work import Work
 
 LEADS: Table = LeadRow.__table__  # type: ignore[attr-defined]
 IDENTITIES: Table = IdentityRow.__table__  # type: ignore[attr-defined]
 RECORD: Table = EventRow.__table__  # type: ignore[attr-defined]
+
+AT_ONCE = 500
+"""Recorded events in hand at a time while leads are renewed."""
 
 decode_scored = msgspec.json.Decoder(Scored).decode
 
@@ -52,6 +58,28 @@ async def fetch_leads(connection: AsyncConnection, roster: Roster, ids: Iterable
             else:
                 roster.tombstones[lead_id] = merged_into
         wanted = {target for target in roster.tombstones.values() if target not in roster.leads and target not in roster.tombstones}
+    version = roster.definitions.version
+    if stale := [lead_id for lead_id, scored in roster.leads.items() if scored.version != version]:
+        await renew(connection, roster, stale)
+
+
+async def renew(connection: AsyncConnection, roster: Roster, lead_ids: Iterable[str]) -> None:
+    """Fold the record of these leads anew, as it streams in: the longest takes no more room than the shortest."""
+    definitions = roster.definitions
+    pasts = dict.fromkeys(lead_ids, Past())
+    record = select(RECORD.c.lead_id, RECORD.c.event).where(among(RECORD.c.lead_id, pasts))
+    async for lead_id, event in await connection.stream(record.execution_options(yield_per=AT_ONCE)):
+        pasts[lead_id] = recall(pasts[lead_id], [decode_event(event)], definitions.rules, definitions.noted, definitions.sleep)
+    for lead_id in sorted(pasts):
+        roster.renew(lead_id, pasts[lead_id])
+
+
+async def renewed(connection: AsyncConnection, found: Sequence[Scored], definitions: Definitions, now: datetime) -> list[Scored]:
+    """Leads to look at only, each as the definitions in force make it."""
+    roster = Roster(definitions, now, {scored.lead.id: scored for scored in found})
+    if stale := [scored.lead.id for scored in found if scored.version != definitions.version]:
+        await renew(connection, roster, stale)
+    return [roster.leads[scored.lead.id] for scored in found]
 
 
 async def save(work: Work, roster: Roster) -> None:
@@ -88,11 +116,20 @@ def _row(roster: Roster, scored: Scored) -> dict[str, Any]:
         "email": lead.email.lower() if lead.email else None,
         "readiness": lead.readiness,
         "hot": lead.hot,
+        "sleeping": lead.sleeping,
+        "name": _name(lead) if lead.traits else None,
         "sequence": scored.sequence,
         "next_change_at": roster.due[lead.id],
         "merged_into": None,
         "state": encode(scored),
     }
+
+
+def _name(lead: Lead) -> str | None:
+    """What the traits call a lead, as it is searched for: without case, first name before last."""
+    traits = lead.traits
+    parts = (traits.get(key) for key in ("name", "firstName", "first_name", "lastName", "last_name"))
+    return " ".join(part for part in parts if isinstance(part, str)).casefold() or None
 
 
 def _tombstone(roster: Roster, lead_id: str) -> dict[str, Any]:
@@ -103,6 +140,8 @@ def _tombstone(roster: Roster, lead_id: str) -> dict[str, Any]:
         "email": None,
         "readiness": LOWEST,
         "hot": False,
+        "sleeping": False,
+        "name": None,
         "sequence": roster.merged[lead_id],
         "next_change_at": None,
         "merged_into": roster.living(lead_id),

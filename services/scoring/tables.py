@@ -2,13 +2,14 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, text
+from sqlalchemy import BigInteger, Index, false, text
 from sqlmodel import Field, SQLModel
 
 from shared.blob import Blob
 from shared.instant import Instant
 
 FADING = text("next_change_at IS NOT NULL")
+READY = text("readiness > 1")
 
 
 class LeadRow(SQLModel, table=True):
@@ -21,12 +22,16 @@ class LeadRow(SQLModel, table=True):
     __table_args__ = (
         Index("ix_scoring_lead_fading", "next_change_at", sqlite_where=FADING, postgresql_where=FADING),
         Index("ix_scoring_lead_hot", "id", sqlite_where=text("hot = 1"), postgresql_where=text("hot")),
+        Index("ix_scoring_lead_sleeping", "id", sqlite_where=text("sleeping = 1"), postgresql_where=text("sleeping")),
+        Index("ix_scoring_lead_readiness", "readiness", "id", sqlite_where=READY, postgresql_where=READY),
     )
     id: str = Field(primary_key=True)
     user_id: str | None = None
     email: str | None = Field(default=None, index=True)  # in lower case, to be looked up by
     readiness: int
     hot: bool
+    sleeping: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    name: str | None = None  # as its traits have it, folded, to be searched
     sequence: int = Field(sa_type=BigInteger)
     next_change_at: datetime | None = Field(default=None, sa_type=Instant)
     merged_into: str | None = None
@@ -52,3 +57,13 @@ class EventRow(SQLModel, table=True):
     sequence: int = Field(sa_type=BigInteger)
     at: datetime = Field(sa_type=Instant)
     event: bytes = Field(sa_type=Blob)
+
+
+class RenewalRow(SQLModel, table=True):
+    """How far all leads have been folded anew under definitions that changed: the one row of the version in force."""
+
+    __tablename__ = "scoring_renewal"
+    version: str = Field(primary_key=True)
+    began_at: datetime = Field(sa_type=Instant)
+    done_to: str  # every lead up to this id was looked at
+    is_done: bool

@@ -46,7 +46,7 @@ def _profile(scored: Scored, definitions: Definitions, found: Readiness) -> dict
         "user_id": lead.user_id,
         "readiness": found.value,
         "points": found.points,
-        "hot": is_hot(definitions.rules, lead.hot, found.value),
+        "hot": is_hot(definitions.rules, lead, found.value),
         "sleeping": lead.sleeping,
         "traits": lead.traits,
         "tags": lead.tags,

@@ -21,7 +21,21 @@ def _shared() -> None:
 
 
 def _scoring() -> None:
-    pass
+    op.add_column("scoring_lead", sa.Column("sleeping", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.add_column("scoring_lead", sa.Column("name", sa.String(), nullable=True))
+    op.create_index(
+        "ix_scoring_lead_sleeping", "scoring_lead", ["id"], sqlite_where=sa.text("sleeping = 1"), postgresql_where=sa.text("sleeping")
+    )
+    ready = sa.text("readiness > 1")
+    op.create_index("ix_scoring_lead_readiness", "scoring_lead", ["readiness", "id"], sqlite_where=ready, postgresql_where=ready)
+    op.create_table(
+        "scoring_renewal",
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("began_at", Instant(), nullable=False),
+        sa.Column("done_to", sa.String(), nullable=False),
+        sa.Column("is_done", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("version"),
+    )
 
 
 def _journeys() -> None:

@@ -120,7 +120,8 @@ async def test_a_change_goes_the_way_of_an_event(house: House):
     consent = changed["consent"]
     assert (consent["marketing"], consent["address"], consent["source"]) == (True, "ana@example.com", "phone")
     assert changed == await house.lead()
-    event, change = house.activities[-2:]
+    event, change, identified = house.activities[-3:]
+    assert (identified.event.name, identified.event.properties) == ("Lead Identified", {"by": "address"})
     assert (event.event.type, event.event.source, event.profile_changed) == ("identify", OURSELVES, True)
     assert change.event.properties == {"before": 7, "after": 8}
 

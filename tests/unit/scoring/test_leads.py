@@ -60,9 +60,11 @@ def names(memory: Memory) -> list[str]:
 def test_a_first_event_makes_a_lead_and_says_how_ready_it_is():
     memory = Memory()
     memory.handle([an_event("Ebook Downloaded")])
-    event, change = memory.told
-    assert (event.sequence, event.readiness_before, event.lead.readiness, event.profile_changed) == (1, 1, 7, True)
-    assert (change.sequence, change.event.name, change.event.properties) == (2, "Readiness Changed", {"before": 1, "after": 7})
+    created, event, change, identified = memory.told
+    assert (created.sequence, created.event.name, created.lead.user_id, created.profile_changed) == (1, "Lead Created", "u1", True)
+    assert (event.sequence, event.readiness_before, event.lead.readiness, event.profile_changed) == (2, 1, 7, True)
+    assert (change.sequence, change.event.name, change.event.properties) == (3, "Readiness Changed", {"before": 1, "after": 7})
+    assert (identified.event.name, identified.event.properties) == ("Lead Identified", {"by": "user_id"})
     assert (change.event.source, change.event.lead_id, change.event.depth, change.lead) == (OURSELVES, event.lead.id, 1, event.lead)
     assert event.lead.user_id == "u1"
 
@@ -89,7 +91,9 @@ def test_identifying_turns_the_anonymous_lead_into_the_known_one():
     memory.handle([an_event("", type="identify", id="b", anonymous_id="d", traits={"name": "Ana"})])
     assert len(memory.leads) == 1
     assert memory.of("device:d").lead.user_id == "u1"
-    assert memory.told[-1].profile_changed
+    identify, identified = memory.told[-2:]
+    assert (identify.event.type, identify.profile_changed) == ("identify", True)
+    assert identified.event.name == "Lead Identified"
     assert memory.of("user:u1").lead.points == 7
 
 
@@ -113,7 +117,7 @@ def test_a_merge_that_moves_readiness_says_so_before_the_event_that_caused_it():
     memory.handle([an_event("Something Else", id="a"), an_anonymous_event(id="b")])
     memory.handle([an_event("Something Else", id="c", anonymous_id="d")])
     assert names(memory)[-3:] == ["Lead Merged", "Readiness Changed", "Something Else"]
-    assert [activity.sequence for activity in memory.told if activity.lead.user_id] == [1, 2, 3, 4]
+    assert [activity.sequence for activity in memory.told if activity.lead.user_id] == [1, 2, 3, 4, 5, 6]
 
 
 def test_two_identified_leads_never_merge_by_themselves():
@@ -160,8 +164,10 @@ def test_an_event_older_than_late_after_on_arrival_is_late_and_so_is_what_it_cha
     memory = Memory(scoring_definitions(playbook="late_after: 1d\n"))
     memory.handle([an_event(id="a", at=NOON - 2 * DAY), an_event("Webinar Attended", id="b", at=NOON - DAY)])
     assert [(activity.event.name, activity.late) for activity in memory.told] == [
+        ("Lead Created", True),
         ("Ebook Downloaded", True),
         ("Readiness Changed", True),
+        ("Lead Identified", True),
         ("Webinar Attended", False),
         ("Readiness Changed", False),
     ]
@@ -194,13 +200,22 @@ def test_a_track_call_does_not_count_as_a_changed_profile():
     assert [a.profile_changed for a in memory.told if a.event.name == "Ebook Downloaded"] == [True, False, True]
 
 
-def test_evidence_from_several_sets_of_rules_is_marked():
+def test_an_address_that_mail_may_go_to_identifies_a_lead_and_one_that_a_browser_says_does_not():
     memory = Memory()
-    memory.handle([an_event(id="a")])
-    assert memory.of("user:u1").version == DEFINITIONS.version
-    memory.definitions = scoring_definitions("hot: 3\n")
-    memory.handle([an_event(id="b")])
-    assert memory.of("user:u1").version == ""
+    said = {"type": "identify", "traits": {"email": "ana@example.com"}}
+    memory.handle([an_anonymous_event("", id="a", **said)])
+    assert "Lead Identified" not in names(memory)
+    memory.handle([an_anonymous_event("", id="b", **said, trusted=True), an_anonymous_event("", id="c", **said, trusted=True)])
+    (identified,) = [activity for activity in memory.told if activity.event.name == "Lead Identified"]
+    assert identified.event.properties == {"by": "address"}
+
+
+def test_a_lead_is_made_before_what_it_does_and_sorts_so_at_the_same_moment():
+    memory = Memory()
+    memory.handle([an_event("Something Else")])
+    told = [activity.event for activity in memory.told]
+    assert [event.name for event in told] == ["Lead Created", "Something Else", "Lead Identified"]
+    assert sorted(told, key=lambda event: (event.at, event.id)) == told
 
 
 OWNER = {"d1": "ana", "d2": "ana", "d3": "bo"}

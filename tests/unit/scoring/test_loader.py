@@ -98,9 +98,14 @@ def test_the_version_is_that_of_the_rules():
             "readiness.yaml:2:37: unknown name `lead`; here one can name `event`; text needs quotes: 'lead'",
         ),
         (
-            "sleeping: {event: Order Completed, silent_for: 90d}\n",
-            "readiness.yaml:1:11: not yet: `sleeping` is not in this release; leave it out",
+            "sleeping: {event: Order Completed, silent_for: 0s}\n",
+            "readiness.yaml:1:48: this must last some time: write a duration such as 90d",
         ),
+        (
+            "sleeping: {event: [Order Completed, Lead Asleep], silent_for: 90d}\n",
+            "readiness.yaml:1:19: `Lead Asleep` is told by the readiness itself; count what the lead did",
+        ),
+        ("sleeping: {event: Order Completed}\n", "readiness.yaml:1:11: the key `silent_for` is missing here"),
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_a_remedy(readiness: str, expected: str):

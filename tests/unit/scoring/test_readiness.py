@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scoring.readiness import Evidence, Readiness, Rules, fold, is_hot, merge, next_change_at, readiness
-from shared.wire import Event
+from shared.wire import Event, replace
 from tests.builders import NOON, a_lead, an_event, scoring_definitions
 
 RULES = scoring_definitions().rules
@@ -121,15 +121,20 @@ def test_a_sum_under_another_half_life_starts_anew():
 
 def test_a_lead_is_hot_from_9_until_below_8():
     walk = [8, 9, 8, 9, 7, 8, 9]
-    hot, states = False, []
+    lead, states = a_lead(), []
     for value in walk:
-        hot = is_hot(RULES, hot, value)
-        states.append(hot)
+        lead = replace(lead, hot=is_hot(RULES, lead, value), readiness=value)
+        states.append(lead.hot)
     assert states == [False, True, True, True, False, False, True]
 
 
 def test_without_hot_nobody_becomes_hot():
-    assert not is_hot(Rules(), before=False, value=10)
+    assert not is_hot(Rules(), a_lead(), value=10)
+
+
+def test_who_stands_above_hot_without_being_it_becomes_so_by_rising_only():
+    standing = a_lead(readiness=9)
+    assert [is_hot(RULES, standing, value) for value in (8, 9, 10)] == [False, False, True]
 
 
 @pytest.mark.parametrize("events", [[EBOOK], [EBOOK, PRICING], [EBOOK, WEBINAR, PAID], [PAID, an_event("Unsubscribed")], [PRICING] * 9])
