@@ -5,12 +5,12 @@ both claim first fails on the identity's key: the loser's transaction is run aga
 folded under other definitions than those in force is renewed from its record before anything else is done with it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import Table, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.scoring.leads import Definitions, Issued, Roster, Scored
@@ -18,15 +18,15 @@ from services.scoring.past import Past, recall
 from services.scoring.readiness import LOWEST, earned_at
 from services.scoring.tables import EventRow, IdentityRow, LeadRow
 from shared.db import among, insert_all, upsert
-from shared.wire import ACTIVITIES, Lead, decode_event, encode
+from shared.wire import ACTIVITIES, Event, Lead, decode_event, encode
 from shared.work import Work
 
 LEADS: Table = LeadRow.__table__  # type: ignore[attr-defined]
 IDENTITIES: Table = IdentityRow.__table__  # type: ignore[attr-defined]
 RECORD: Table = EventRow.__table__  # type: ignore[attr-defined]
 
-AT_ONCE = 500
-"""Recorded events in hand at a time while leads are renewed."""
+PAGE = 1000
+"""Recorded events in hand at a time while a lead is renewed."""
 
 decode_scored = msgspec.json.Decoder(Scored).decode
 
@@ -64,14 +64,25 @@ async def fetch_leads(connection: AsyncConnection, roster: Roster, ids: Iterable
 
 
 async def renew(connection: AsyncConnection, roster: Roster, lead_ids: Iterable[str]) -> None:
-    """Fold the record of these leads anew, as it streams in: the longest takes no more room than the shortest."""
+    """Fold the record of these leads anew, page by page: the longest takes little more room than the shortest."""
     definitions = roster.definitions
-    pasts = dict.fromkeys(lead_ids, Past())
-    record = select(RECORD.c.lead_id, RECORD.c.event).where(among(RECORD.c.lead_id, pasts))
-    async for lead_id, event in await connection.stream(record.execution_options(yield_per=AT_ONCE)):
-        pasts[lead_id] = recall(pasts[lead_id], [decode_event(event)], definitions.rules, definitions.noted, definitions.sleep)
-    for lead_id in sorted(pasts):
-        roster.renew(lead_id, pasts[lead_id])
+    for lead_id in lead_ids:
+        past = Past()
+        async for events in _pages(connection, lead_id):
+            past = recall(past, events, definitions.rules, definitions.noted, definitions.sleep)
+        roster.renew(lead_id, past)
+
+
+async def _pages(connection: AsyncConnection, lead_id: str) -> AsyncIterator[Sequence[Event]]:
+    """The recorded events of a lead, the oldest first."""
+    record = select(RECORD.c.at, RECORD.c.id, RECORD.c.event).where(RECORD.c.lead_id == lead_id).order_by(RECORD.c.at, RECORD.c.id)
+    page = record
+    while rows := (await connection.execute(page.limit(PAGE))).all():
+        yield [decode_event(row.event) for row in rows]
+        if len(rows) < PAGE:
+            return
+        at, id = rows[-1].at, rows[-1].id
+        page = record.where(RECORD.c.at >= at, or_(RECORD.c.at > at, RECORD.c.id > id))
 
 
 async def renewed(connection: AsyncConnection, found: Sequence[Scored], definitions: Definitions, now: datetime) -> list[Scored]:

@@ -4,6 +4,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from services.scoring import store
 from shared.wire import Activity, Event
 from tests.builders import A_READINESS_YAML, NOON, an_event
 from tests.scoring_house import House
@@ -105,6 +108,13 @@ async def test_all_leads_are_renewed_a_few_at_a_time_and_the_rest_after_a_restar
     assert len(changes(other.activities)) == 151
     assert {tuple(change) for change in changes(house.activities + other.activities)} == {(1, 5), (5, 6)}
     await other.close()
+
+
+async def test_a_record_of_many_pages_is_renewed_whole(house: House, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(store, "PAGE", 3)
+    await house.handle(*[an_event("Talked", id=f"e{number}", at=NOON - timedelta(hours=number % 4)) for number in range(20)])
+    await house.change_rules(MORE)
+    assert [reason["count"] for reason in (await house.lead())["reasons"]] == [20]
 
 
 async def test_both_looks_at_a_lead_are_by_the_new_rules_at_once(house: House):
