@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from services.journeys import loader as journeys
-from services.journeys.reader import Mention
+from services.journeys.notes import Mention
 from services.mailer import loader as mailer
 from services.scoring import loader as scoring
 from shared.playbooks import Playbook

@@ -147,7 +147,7 @@ def _stages(settings: RunSettings, ports: Ports, url: str, environ: Mapping[str,
     return {
         "ingest": ingest.build(read_settings(IngestSettings), ports),
         "scoring": scoring.build(read_settings(ScoringSettings), ports, environ),
-        "journeys": journeys.build(read_settings(JourneysSettings), ports),
+        "journeys": journeys.build(read_settings(JourneysSettings), ports, environ),
         "mailer": mailer.build(mailer_settings, ports, environ=environ, webhooks=webhooks),
     }
 

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from typing import NamedTuple
 
 _UNITS = {"w": timedelta(weeks=1), "d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1), "s": timedelta(seconds=1)}
 PATTERN = r"^(?=\d)" + "".join(rf"(?:(\d{{1,9}}){unit})?" for unit in _UNITS) + "$"
@@ -19,6 +20,23 @@ def parse_duration(text: str) -> timedelta:
     if seconds > LONGEST.total_seconds():
         raise ValueError(f"`{text[:40]}` is longer than ten years ({format_duration(LONGEST)})")
     return timedelta(seconds=seconds)
+
+
+class Offset(NamedTuple):
+    """How far from a moment, and to which side: whole days of the calendar, and time that passes."""
+
+    days: int
+    rest: timedelta
+
+
+def parse_offset(text: str) -> Offset:
+    """Read an offset, `-1d` or `1d12h`; ValueError as `parse_duration`."""
+    size = text.removeprefix("-")
+    whole = parse_duration(size)
+    weeks, days = (int(found[1]) if (found := re.search(rf"(\d+){unit}", size)) else 0 for unit in "wd")
+    days += 7 * weeks
+    rest = whole - timedelta(days=days)
+    return Offset(-days, -rest) if size != text else Offset(days, rest)
 
 
 def format_duration(duration: timedelta) -> str:

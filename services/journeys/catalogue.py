@@ -3,11 +3,14 @@
 published playbooks ──loader.py──► Catalogue ──► consumer.py, scheduler.py, api.py, each asking once per transaction
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from services.journeys.definitions import Journey, Status
+from services.journeys.dossier import Dossier
+from services.journeys.enrollment import Enrollment
 from services.journeys.loader import Journeys, load
 from shared.errors import ConfigurationError, Outage
 from shared.playbooks import Playbook, Playbooks
@@ -69,6 +72,14 @@ class InForce:
         """Versions that this code cannot read; their walks stand still."""
         return sorted(version for version, journeys in self._loaded.items() if journeys is None)
 
+    def that_await(self, dossiers: Iterable[Dossier]) -> list[Dossier]:
+        """Those of whose walks one may come to a `wait_for`: it looks at what the lead did lately."""
+        return [dossier for dossier in {one.lead_id: one for one in dossiers}.values() if any(map(self._awaits, dossier.open.values()))]
+
+    def _awaits(self, enrollment: Enrollment) -> bool:
+        journey = self.find(enrollment.version, enrollment.journey)
+        return enrollment.active and journey is not None and bool(journey.awaited)
+
     def _current(self, journey: Journey) -> Journey:
         found = self.find(self.version, journey.name)
         assert found is not None
@@ -76,10 +87,11 @@ class InForce:
 
 
 class Catalogue:
-    """Reads each published version once and answers what is in force."""
+    """Reads each published version once and answers what is in force. `environ` is what `${NAME}` means in playbook.yaml."""
 
-    def __init__(self, playbooks: Playbooks) -> None:
+    def __init__(self, playbooks: Playbooks, environ: Mapping[str, str] = os.environ) -> None:
         self._playbooks = playbooks
+        self._environ = environ
         self._loaded: dict[str, Journeys | None] = {}
         self._current: InForce | None = None
 
@@ -110,4 +122,4 @@ class Catalogue:
         return newest
 
     def _read(self, playbook: Playbook) -> None:
-        self._loaded[playbook.version] = load(playbook.files, {})
+        self._loaded[playbook.version] = load(playbook.files, self._environ)

@@ -49,7 +49,9 @@ class ActivityHandler:
         in_force = await self._catalogue.in_force(await store.load_controls(work.conn))
         dossiers = await store.load_dossiers(work.conn, {lead_id for arrival in arrivals for lead_id in arrival.leads}, work.now)
         await self._catalogue.fetch(enrollment.version for dossier in dossiers.values() for enrollment in dossier.open.values())
-        await store.load_past(work.conn, _that_may_enter(arrivals, dossiers, in_force))
+        may_enter = _that_may_enter(arrivals, dossiers, in_force)
+        await store.load_past(work.conn, may_enter.values())
+        await store.load_recent(work.conn, [one for one in in_force.that_await(dossiers.values()) if one.lead_id not in may_enter])
         batch = _Batch(work, in_force, dossiers)
         for arrival in arrivals:
             batch.take(arrival)
@@ -106,7 +108,7 @@ class _Batch:
     def _react(self, arrival: Arrival, dossier: Dossier, starters: Sequence[Journey], *, watched: bool) -> None:
         activity, now = arrival.whole(), self._work.now
         if watched and activity.event.at >= now - store.KEPT:
-            dossier.remember(activity.event, activity.sequence)
+            dossier.remember(activity.event, activity.sequence, late=activity.late)
         for effect in react(dossier, activity, self._in_force.find, starters, now):
             if isinstance(effect, Loop):
                 self._set_aside(arrival.record, activity, effect)
@@ -119,18 +121,19 @@ class _Batch:
             self.effects += merge(survivor, other, self._in_force.find, self._work.now)
 
     def _set_aside(self, record: Record, activity: Activity, loop: Loop) -> None:
-        message = f"`{loop.journey}` was not begun: {activity.event.depth} of our own effects led here; look for a circle without a wait"
+        message = (
+            f"`{loop.journey}` was not begun or woken: {activity.event.depth} of our own effects led here; look for a circle without a wait"
+        )
         self._work.set_aside(wire.ACTIVITIES, record.key, record.value, code="loop", message=message)
 
 
-def _that_may_enter(arrivals: Sequence[Arrival], dossiers: dict[str, Dossier], in_force: InForce) -> list[Dossier]:
+def _that_may_enter(arrivals: Sequence[Arrival], dossiers: dict[str, Dossier], in_force: InForce) -> dict[str, Dossier]:
     """Those whose past must be known: a trigger has the activity's name, or two leads become one."""
     ids: set[str] = set()
     for arrival in arrivals:
         if arrival.glance.merged_from is not None or (in_force.starters(arrival.glance.event.name) and not arrival.glance.late):
             ids.update(arrival.leads)
-    found = {dossier.lead_id: dossier for dossier in (store.resolve(dossiers, lead_id) for lead_id in ids)}
-    return list(found.values())
+    return {dossier.lead_id: dossier for dossier in (store.resolve(dossiers, lead_id) for lead_id in ids)}
 
 
 _glance = msgspec.json.Decoder(Glance).decode

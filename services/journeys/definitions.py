@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
+from zoneinfo import ZoneInfo
 
+from services.journeys.localtime import UTC_ZONE
+from services.journeys.steps import Category, EventMatch, Step
 from shared.expressions import Expression
 
 Status = Literal["live", "draft", "paused", "draining"]
-Category = Literal["marketing", "transactional"]
 OnRepeat = Literal["ignore", "reset_timer", "update", "restart"]
 
 
@@ -25,21 +27,13 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What starts a walk: one of these events, where the condition holds; `key` tells walks of one lead apart."""
+    """What starts a walk: one of these events or a call of the API, where the condition holds; `key` tells walks of one lead apart."""
 
     events: frozenset[str]
     crossing: Crossing | None = None
+    api: bool = False
     where: Expression | None = None
     key: Expression | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EventMatch:
-    """An event that ends a walk or is its goal, where the condition and the key hold."""
-
-    events: frozenset[str]
-    where: Expression | None = None
-    match_key: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,71 +73,6 @@ Reentry = Once | Always | After | AfterEvent
 
 
 @dataclass(frozen=True, slots=True)
-class SendStep:
-    """Asks the mailer for a mail and stands until it says how that went."""
-
-    name: str
-    id: str | None
-    next: str | None
-    template: str
-    category: Category
-    max_age: timedelta | None = None
-    exit_if_unreachable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class WaitStep:
-    """Stands for a duration."""
-
-    name: str
-    id: str | None
-    next: str | None
-    duration: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """One way out of a branch; without a condition it is the `else`."""
-
-    label: str
-    condition: Expression | None
-    to: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class BranchStep:
-    """Goes the first way whose condition holds, else on."""
-
-    name: str
-    id: str | None
-    next: str | None
-    arms: tuple[Arm, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class HandoffStep:
-    """Gives the lead to sales by webhook, and goes on."""
-
-    name: str
-    id: str | None
-    next: str | None
-    endpoint: str
-    note: str | Expression = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ExitStep:
-    """Ends the walk."""
-
-    name: str
-    id: str | None
-    reason: str
-
-
-Step = SendStep | WaitStep | BranchStep | HandoffStep | ExitStep
-
-
-@dataclass(frozen=True, slots=True)
 class Journey:
     """One version of a journey: `version` names the published playbook it stood in. `steps` is by name (the id, else the path)."""
 
@@ -167,6 +96,8 @@ class Journey:
     holdout: float = 0.0
     max_duration: timedelta | None = None
     hourly: bool = False  # an exit condition speaks of time, so it is asked every hour
+    zone: ZoneInfo = UTC_ZONE  # of leads of whom we know none
+    awaited: frozenset[str] = frozenset()  # the events that a `wait_for` waits for, or begins anew with
 
     @property
     def held(self) -> bool:

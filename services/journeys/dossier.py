@@ -10,9 +10,10 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from services.journeys.definitions import Journey
-from services.journeys.engine import DEEPEST, Absorbed, Learned, Merged, Stimulus, advance
-from services.journeys.enrollment import Effect, Enrollment, KnownLead
-from services.journeys.entering import Call, Entered, Past, Refused, Remembered, enter, find_call
+from services.journeys.engine import Absorbed, Learned, Merged, Stimulus, advance
+from services.journeys.enrollment import Effect, Enrollment, KnownLead, Remembered
+from services.journeys.entering import Call, Entered, Past, Refused, enter, find_call
+from services.journeys.matching import DEEPEST
 from shared.wire import Activity, Event
 
 FindJourney = Callable[[str, str], Journey | None]
@@ -21,7 +22,7 @@ FindJourney = Callable[[str, str], Journey | None]
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A journey was not begun, for its event is our own doing too many times over (rule 14)."""
+    """A journey was not begun or woken, for its event is our own doing too many times over (rule 14)."""
 
     journey: str
 
@@ -73,9 +74,9 @@ class Dossier:
             self.known = KnownLead(lead, sequence)
         return True
 
-    def remember(self, event: Event, sequence: int) -> None:
-        """Keep an event that an exit or a goal names: what it ends may arrive after it."""
-        remembered = Remembered(event, sequence)
+    def remember(self, event: Event, sequence: int, *, late: bool = False) -> None:
+        """Keep an event that an exit, a goal or a `wait_for` names: what it means something to may begin after it."""
+        remembered = Remembered(event, sequence, late)
         self.recent.append(remembered)
         self.fresh.append(remembered)
 
@@ -92,8 +93,9 @@ class Dossier:
     def move(self, journey: Journey, enrollment: Enrollment, stimulus: Stimulus, now: datetime) -> tuple[Effect, ...]:
         """Advance one enrollment of this lead."""
         assert self.known is not None
-        moved, effects = advance(journey, enrollment, stimulus, self.known, now)
+        moved, effects = advance(journey, enrollment, stimulus, self.known, now, self.recent)
         self.keep(moved)
+        self._believe(effects)
         return effects
 
     def admit(self, journey: Journey, call: Call, now: datetime) -> Entered | Refused:
@@ -102,7 +104,15 @@ class Dossier:
         outcome = enter(journey, call, self.known, self._past(journey.name), self.recent, now)
         if isinstance(outcome, Entered):
             self.keep(outcome.enrollment)
+            self._believe(outcome.effects)
         return outcome
+
+    def _believe(self, effects: Iterable[Effect]) -> None:
+        """What our own updates say of the lead holds here at once; scoring tells it to all with its next activity."""
+        for effect in effects:
+            if isinstance(effect, Event) and self.known is not None:
+                self.known = self.known.told(effect)
+                self.touched = True
 
     def _past(self, journey: str) -> Past:
         inside = {enrollment.key for enrollment in self.open.values() if enrollment.active and enrollment.journey == journey}
@@ -112,6 +122,8 @@ class Dossier:
 def react(dossier: Dossier, activity: Activity, find: FindJourney, starters: Iterable[Journey], now: datetime) -> Iterator[Effect | Loop]:
     """What an activity does to the walks of its lead, then which walks it begins (rule 1). `starters` have a trigger of its name."""
     for enrollment in list(dossier.open.values()):
+        if activity.event.depth > DEEPEST and _awaits(enrollment, activity, find):
+            yield Loop(enrollment.journey)
         yield from _move(dossier, enrollment, activity, find, now)
     if activity.late or dossier.known is None:
         return
@@ -131,8 +143,8 @@ def merge(survivor: Dossier, other: Dossier, find: FindJourney, now: datetime) -
     """Make `other` part of `survivor`: what either did ends the other's walks; of two left with one journey and key the earlier stays."""
     other.merged_into = survivor.lead_id
     other.touched = other.newly_merged = True
-    learned = {key: Learned([one.event for one in other.recent]) for key in survivor.open}
-    learned |= {key: Learned([one.event for one in survivor.recent]) for key in other.open}
+    learned = {key: Learned(list(other.recent)) for key in survivor.open}
+    learned |= {key: Learned(list(survivor.recent)) for key in other.open}
     _move_history(survivor, other)
     moved = _move_walks(survivor, other)
     for key, stimulus in learned.items():
@@ -172,6 +184,12 @@ def _settle_rivals(dossier: Dossier, one: Enrollment, two: Enrollment, find: Fin
     earlier, later = sorted((one, two), key=lambda enrollment: (enrollment.entered_at, enrollment.id))
     for enrollment, stimulus in ((later, Merged()), (earlier, Absorbed(later))):
         yield from _move(dossier, enrollment, stimulus, find, now)
+
+
+def _awaits(enrollment: Enrollment, activity: Activity, find: FindJourney) -> bool:
+    """Whether the walk stands waiting for something to come, and this name is among what its journey waits for."""
+    journey = find(enrollment.version, enrollment.journey)
+    return enrollment.awaits is not None and journey is not None and activity.event.name in journey.awaited
 
 
 def _move(dossier: Dossier, enrollment: Enrollment, stimulus: Stimulus, find: FindJourney, now: datetime) -> tuple[Effect, ...]:

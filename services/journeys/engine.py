@@ -3,25 +3,19 @@
 (journey, enrollment, stimulus, lead, now) ──advance──► (enrollment, effects). PLAYBOOK, "When two things meet", is the law.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
-from services.journeys.definitions import Goal, Journey, SendStep, WaitStep
-from services.journeys.enrollment import Effect, Enrollment, KnownLead
-from services.journeys.matching import Scope, event_scope, find_trigger, happened_after_entry, is_match, key_text, trigger_scope
-from services.journeys.walk import Walk
-from shared.wire import OURSELVES, Activity, Entry, Event
-
-DEEPEST = 16
-"""An event with more of our own effects between it and a person starts nothing (PLAYBOOK, rule 14)."""
-
-SETTLED = frozenset({"Email Sent", "Email Suppressed", "Email Failed", "Email In Doubt"})
-"""The events that end a send step."""
-
-UNREACHABLE = frozenset({"no_address", "unconfirmed_address", "no_consent", "suppressed"})
-"""The reasons for which nothing can reach the lead."""
+from services.journeys import awaiting, waiting
+from services.journeys.definitions import Goal, Journey
+from services.journeys.enrollment import Effect, Enrollment, KnownLead, Remembered
+from services.journeys.going import go, reset_timer, restart
+from services.journeys.matching import DEEPEST, Scope, find_trigger, happened_after_entry, is_match, is_trigger, key_text, trigger_scope
+from services.journeys.steps import BranchStep, ExitStep, HandoffStep, SendStep, UpdateStep, WaitForStep, WaitStep
+from services.journeys.walk import Onward, Walk
+from shared.wire import Activity, Entry, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +39,20 @@ class Merged:
 class Learned:
     """What the other of two merged leads did lately is this lead's doing too (rule 2)."""
 
-    events: Iterable[Event]
+    events: Collection[Remembered]
 
 
 Stimulus = Activity | TimeCame | Absorbed | Merged | Learned
 
 
 def advance(
-    journey: Journey, enrollment: Enrollment, stimulus: Stimulus, known: KnownLead, now: datetime
+    journey: Journey, enrollment: Enrollment, stimulus: Stimulus, known: KnownLead, now: datetime, recent: Collection[Remembered] = ()
 ) -> tuple[Enrollment, tuple[Effect, ...]]:
-    """The enrollment after the stimulus, and what must happen, in order. What changes nothing returns the same enrollment."""
-    walk = Walk(journey, enrollment, known, now)
+    """The enrollment after the stimulus, and what must happen, in order. What changes nothing returns the same enrollment.
+
+    `recent` are the lead's events that were kept; they are looked at where the journey has a `wait_for`.
+    """
+    walk = Walk(journey, enrollment, known, now, recent)
     match stimulus:
         case Activity():
             _on_activity(walk, stimulus)
@@ -76,7 +73,7 @@ def end_by_event(walk: Walk, event: Event, sequence: int) -> bool:
     """Apply an event that may be this walk's goal or exit; True where it ended the walk. Rules 2 and 3."""
     if not happened_after_entry(walk.enrollment, event, sequence):
         return False
-    scope = walk.scope | {"event": event_scope(event)}
+    scope = walk.scope_at(event)
     goal = walk.journey.goal
     if goal is not None and _reaches(goal, walk.enrollment, event, scope):
         walk.move(converted_at=event.at)
@@ -98,16 +95,35 @@ def condition_holds(walk: Walk) -> bool:
 
 
 def _on_activity(walk: Walk, activity: Activity) -> None:
-    """Goals and exits, then the message under way, then `on_repeat` (rule 1)."""
+    """Goals and exits, then what the walk waits for, then `on_repeat` (rule 1)."""
     ended = end_by_event(walk, activity.event, activity.sequence)
     if ended or not walk.enrollment.active:
         return
     if condition_holds(walk):
         walk.end("exited", "exit_when")
         return
-    _on_settled(walk, activity.event)
+    onward = _heard(walk, activity)
+    if onward is not None:
+        go(walk, *onward)
     if walk.enrollment.active and _is_repeat(walk, activity):
         _on_repeat(walk, activity)
+    waiting.reckon(walk)
+
+
+def _heard(walk: Walk, activity: Activity) -> Onward | None:
+    """Where an activity leads the walk that stands at its step; None where it means nothing there."""
+    step = walk.step
+    match step:
+        case SendStep():
+            return awaiting.settled(walk, step, activity.event)
+        case HandoffStep():
+            return awaiting.answered(walk, step, activity.event)
+        case WaitForStep():
+            return awaiting.heard(walk, step, activity)
+        case WaitStep() | BranchStep() | UpdateStep() | ExitStep() | None:
+            return None
+        case _:
+            assert_never(step)
 
 
 def _reaches(goal: Goal, enrollment: Enrollment, event: Event, scope: Scope) -> bool:
@@ -151,23 +167,6 @@ def _withdraws_consent(event: Event, topic: str | None) -> bool:
 BUILT_IN_EXITS = frozenset({"Unsubscribed", "Email Marked as Spam", "Email Bounced"})
 
 
-def _on_settled(walk: Walk, event: Event) -> None:
-    """A message was sent, suppressed, failed or is in doubt: its step is over, and the next wait counts from there (rule 7)."""
-    here = walk.enrollment
-    if event.name not in SETTLED or event.source != OURSELVES or here.message is None or here.step is None:
-        return
-    if event.properties.get("enrollment_id") != here.id or event.properties.get("transition") != here.message:
-        return
-    step = walk.journey.steps[here.step]
-    assert isinstance(step, SendStep)
-    walk.note(step.id, {"event": event_scope(event), "at": event.at})
-    walk.settle()
-    if step.exit_if_unreachable and event.name == "Email Suppressed" and event.properties.get("reason") in UNREACHABLE:
-        walk.end("exited", "unreachable")
-    else:
-        walk.go(step.next, min(event.at, walk.now))
-
-
 def _is_repeat(walk: Walk, activity: Activity) -> bool:
     """The same trigger, `where` and key again, later than what began the walk (rule 5)."""
     event = activity.event
@@ -176,22 +175,25 @@ def _is_repeat(walk: Walk, activity: Activity) -> bool:
     if not happened_after_entry(walk.enrollment, event, activity.sequence):
         return False
     scope = trigger_scope(event, walk.known.lead, walk.now)
-    trigger = find_trigger(walk.journey, event, scope)
-    if trigger is None:
+    index = walk.enrollment.trigger
+    if index is None:
+        index = find_trigger(walk.journey, event, scope)
+    if index is None or not is_trigger(walk.journey.triggers[index], event, scope):
         return False
-    return (key_text(trigger.key(scope)) if trigger.key else None) == walk.enrollment.key
+    key = walk.journey.triggers[index].key
+    return (key_text(key(scope)) if key else None) == walk.enrollment.key
 
 
 def _on_repeat(walk: Walk, activity: Activity) -> None:
     event = activity.event
-    walk.enter(entry_of(event), activity.sequence, event.depth)
+    walk.enter(entry_of(event), activity.sequence, event.depth, walk.enrollment.trigger)
     match walk.journey.on_repeat:
         case "ignore" | "update":
             pass
         case "reset_timer":
-            walk.reset_timer()
+            reset_timer(walk)
         case "restart":
-            walk.restart()
+            restart(walk)
         case _:
             assert_never(walk.journey.on_repeat)
 
@@ -206,18 +208,34 @@ def _on_time(walk: Walk) -> None:
         walk.end("exited", "max_duration")
     elif walk.journey.hourly and condition_holds(walk):
         walk.end("exited", "exit_when")
-    elif here.due_at is None and here.message is None:
-        walk.go(here.step, here.reached_at)
-    elif here.due_at is not None and here.due_at <= walk.now and here.step is not None:
-        step = walk.journey.steps[here.step]
-        assert isinstance(step, WaitStep)
-        walk.go(*walk.leave_wait(step, here.due_at))
+    elif walk.halted:
+        go(walk, here.step, here.reached_at)
+    else:
+        onward = _come(walk)
+        if onward is not None:
+            go(walk, *onward)
+
+
+def _come(walk: Walk) -> Onward | None:
+    """Where the time leads the walk that stands at its step; None where it means nothing there."""
+    step = walk.step
+    match step:
+        case WaitStep():
+            return waiting.on_time(walk, step)
+        case WaitForStep():
+            return awaiting.on_time(walk, step)
+        case SendStep() | HandoffStep() | BranchStep() | UpdateStep() | ExitStep() | None:
+            return None
+        case _:
+            assert_never(step)
 
 
 def _on_absorbed(walk: Walk, other: Enrollment) -> None:
     """The walk stays where it is and keeps its arm; the newer entry becomes its own."""
-    if walk.enrollment.active and other.entry.at > walk.enrollment.entry.at:
-        walk.enter(other.entry, 0, max(walk.enrollment.depth, other.depth))
+    here = walk.enrollment
+    if here.active and other.entry.at > here.entry.at:
+        walk.enter(other.entry, 0, max(here.depth, other.depth), other.trigger if other.version == here.version else None)
+        waiting.reckon(walk)
 
 
 def _on_merged(walk: Walk) -> None:
@@ -227,11 +245,15 @@ def _on_merged(walk: Walk) -> None:
         walk.forget_goal()
 
 
-def _on_learned(walk: Walk, events: Iterable[Event]) -> None:
+def _on_learned(walk: Walk, events: Collection[Remembered]) -> None:
     """Goals and exits among them count as they would have; two leads' sequences do not compare, so only the time says which came after."""
-    for event in sorted(events, key=lambda event: event.at):
-        if end_by_event(walk, event, 0):
-            return
+    if any(end_by_event(walk, one.event, 0) for one in sorted(events, key=lambda one: one.event.at)):
+        return
+    step = walk.step
+    if isinstance(step, WaitForStep) and walk.enrollment.awaits is not None:
+        onward = awaiting.look_back(walk, step)
+        if onward is not None:
+            go(walk, *onward)
 
 
 def entry_of(event: Event) -> Entry:

@@ -15,7 +15,7 @@ from services.journeys.catalogue import Catalogue, InForce
 from services.journeys.definitions import Journey
 from services.journeys.dossier import Dossier
 from services.journeys.enrollment import Enrollment
-from services.journeys.entering import WHY, Call, Entered
+from services.journeys.entering import WHY, Call, Entered, call_by_hand
 from services.journeys.matching import key_text
 from shared.http import Problem
 from shared.wire import Entry
@@ -110,12 +110,10 @@ def _walk_like(dossier: Dossier, journey: Journey, request: EnrollmentRequest) -
 
 async def _admit(work: Work, dossier: Dossier, journey: Journey, request: EnrollmentRequest, event_id: str) -> Answer:
     assert dossier.known is not None
-    key = key_text(request.key)
-    if key is None and any(trigger.key for trigger in journey.triggers):
-        raise Problem(409, "no_key", f"`{journey.name}` tells walks of one lead apart by a key: send `key`")
     await store.load_past(work.conn, [dossier])
     entry = Entry(at=work.now, event_id=event_id, properties=request.properties)
-    outcome = dossier.admit(journey, Call(key, entry, dossier.known.sequence), work.now)
+    call = call_by_hand(journey, entry, key_text(request.key), dossier.known, work.now)
+    outcome = dossier.admit(journey, call, work.now) if isinstance(call, Call) else call
     if not isinstance(outcome, Entered):
         raise Problem(409, outcome.reason, f"the lead may not begin `{journey.name}`: {WHY[outcome.reason]}")
     await store.save(work, [dossier], outcome.effects)

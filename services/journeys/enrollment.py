@@ -4,17 +4,18 @@ entering.py begins one, engine.py moves it, store.py keeps it.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
 from msgspec import Struct
 
-from shared.wire import Entry, Lead, Send, Withdraw, decode_lead
+from shared.wire import Entry, Event, Lead, Send, Withdraw, decode_lead, encode, replace
 
 EnrollmentStatus = Literal["active", "completed", "exited"]
-StepKind = Literal["send", "wait", "branch", "handoff", "exit"]
-Outcome = Literal["published", "skipped", "holdout", "waited", "branched", "exited"]
+StepKind = Literal["send", "wait", "wait_for", "branch", "update", "handoff", "exit"]
+Outcome = Literal["published", "skipped", "holdout", "waited", "branched", "updated", "exited"]
 
 ENROLLMENTS = UUID("6a0c2f60-7d3b-5a55-9e0e-3a4f1c5f2b11")
 """The name space of enrollment ids."""
@@ -36,9 +37,17 @@ class KnownLead:
             self._lead = decode_lead(self.json)
         return self._lead
 
+    def told(self, update: Event) -> "KnownLead":
+        """The lead as it will be once scoring has heard of our own update: until then, this view alone has it."""
+        tags = update.properties.get("tags", {})
+        traits = {name: value for name, value in (self.lead.traits | update.traits).items() if value is not None}
+        kept = sorted({*self.lead.tags, *tags.get("add", ())} - set(tags.get("remove", ())))
+        return KnownLead(encode(replace(self.lead, traits=traits, tags=kept)), self.sequence)
+
 
 class Enrollment(Struct, frozen=True, kw_only=True):
-    """A walk. It stands at `step`: in a wait until `due_at`, with the message of transition `message` under way, or held there (neither).
+    """A walk. It stands at `step`: until `due_at`, with the message of transition `message` under way, waiting since transition `awaits`
+    for something to come, or held there (none of these).
 
     `transition` counts its moves; a save compares it and sets it, and a message's id comes from it.
     A Struct and no dataclass: every move replaces it, and a Struct is replaced ten times as fast.
@@ -59,6 +68,7 @@ class Enrollment(Struct, frozen=True, kw_only=True):
     step: str | None = None
     due_at: datetime | None = None
     message: int | None = None
+    awaits: int | None = None
     wake_at: datetime | None = None
     steps: Mapping[str, Any] | None = None  # what happened at the steps that have an id
     depth: int = 0
@@ -66,6 +76,7 @@ class Enrollment(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     goal_until: datetime | None = None
     converted_at: datetime | None = None
+    trigger: int | None = None  # which of its version's triggers began it; None: by hand, or before this was kept
 
     @property
     def active(self) -> bool:
@@ -86,7 +97,16 @@ class Visit(Struct, frozen=True):
     message_id: str | None = None
 
 
-Effect = Send | Withdraw | Visit
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An event that an exit, a goal or a `wait_for` names, kept because what it means something to may begin after it."""
+
+    event: Event
+    sequence: int
+    late: bool = False  # ends walks, wakes none
+
+
+Effect = Send | Withdraw | Event | Visit
 
 
 def enrollment_id(journey: str, lead_id: str, key: str | None, event_id: str) -> str:

@@ -8,18 +8,20 @@ from typing import Literal, assert_never
 
 from services.journeys.definitions import After, AfterEvent, Always, Journey, Once
 from services.journeys.engine import condition_holds, end_by_event, entry_of
-from services.journeys.enrollment import Effect, Enrollment, KnownLead, enrollment_id
+from services.journeys.enrollment import Effect, Enrollment, KnownLead, Remembered, enrollment_id
+from services.journeys.going import go
 from services.journeys.matching import find_trigger, key_text, trigger_scope
 from services.journeys.walk import Walk
-from shared.wire import Activity, Entry, Event, Lead
+from shared.wire import Activity, Entry, Lead
 
-Refusal = Literal["draft", "paused", "draining", "no_key", "inside", "reentry", "gap", "audience", "exit_when"]
+Refusal = Literal["draft", "paused", "draining", "where", "no_key", "inside", "reentry", "gap", "audience", "exit_when"]
 
 WHY: Mapping[Refusal, str] = {
     "draft": "it is a draft",
     "paused": "it is paused",
     "draining": "it takes nobody in any more",
-    "no_key": "the key is missing",
+    "where": "its `where` does not hold of this call",
+    "no_key": "it tells walks of one lead apart by a key: send `key`",
     "inside": "the lead is inside already",
     "reentry": "the lead has been inside, and `reentry` says not again now",
     "gap": "the lead entered a short while ago, and `gap` asks for more time between",
@@ -36,6 +38,7 @@ class Call:
     entry: Entry
     sequence: int
     depth: int = 0
+    trigger: int | None = None  # which of the journey's triggers it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +47,6 @@ class Past:
 
     entered: Mapping[str | None, datetime]
     inside: Collection[str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """An event that an exit or a goal names, kept because what it ends may arrive after it."""
-
-    event: Event
-    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +68,34 @@ def find_call(journey: Journey, activity: Activity, lead: Lead, now: datetime) -
     """The call that this activity is for this journey; None where it is no trigger of it."""
     event = activity.event
     scope = trigger_scope(event, lead, now)
-    trigger = find_trigger(journey, event, scope)
-    if trigger is None:
+    index = find_trigger(journey, event, scope)
+    if index is None:
         return None
-    key = key_text(trigger.key(scope)) if trigger.key else None
-    if trigger.key and key is None:
+    expression = journey.triggers[index].key
+    key = key_text(expression(scope)) if expression else None
+    if expression and key is None:
         return Refused("no_key")
-    return Call(key, entry_of(event), activity.sequence, event.depth)
+    return Call(key, entry_of(event), activity.sequence, event.depth, index)
+
+
+def call_by_hand(journey: Journey, entry: Entry, key: str | None, known: KnownLead, now: datetime) -> Call | Refused:
+    """The call that somebody makes over the API, with a key or with properties that a key comes from.
+
+    A journey with an `api` trigger is begun by the first whose `where` holds of the call; any other journey asks for nothing but the key
+    that tells its walks apart.
+    """
+    event = {"name": entry.event, "properties": entry.properties, "context": entry.context, "at": entry.at}
+    scope = {"lead": known.lead, "event": event, "now": now}
+    by_hand = [index for index, trigger in enumerate(journey.triggers) if trigger.api]
+    meant = [index for index in by_hand if (where := journey.triggers[index].where) is None or where.truth(scope)]
+    if by_hand and not meant:
+        return Refused("where")
+    index = meant[0] if meant else None
+    expression = journey.triggers[index].key if index is not None else None
+    key = key_text(expression(scope)) if key is None and expression else key
+    if key is None and any(trigger.key for trigger in journey.triggers):
+        return Refused("no_key")
+    return Call(key, entry, known.sequence, 0, index)
 
 
 def enter(journey: Journey, call: Call, known: KnownLead, past: Past, recent: Collection[Remembered], now: datetime) -> Entered | Refused:
@@ -90,14 +106,14 @@ def enter(journey: Journey, call: Call, known: KnownLead, past: Past, recent: Co
     refused = _status_refuses(journey) or _past_refuses(journey, call, past, known.lead)
     if refused:
         return Refused(refused)
-    walk = Walk(journey, _begun(journey, call, known, now), known, now)
+    walk = Walk(journey, _begun(journey, call, known, now), known, now, recent)
     if walk.barred():
         return Refused("audience")
     if condition_holds(walk):
         return Refused("exit_when")
-    walk.enter(call.entry, call.sequence, call.depth)
+    walk.enter(call.entry, call.sequence, call.depth, call.trigger)
     if not _already_over(walk, recent):
-        walk.go(journey.first, now)
+        go(walk, journey.first, now)
     return Entered(*walk.result())
 
 

@@ -1,101 +1,21 @@
-"""The keys of a journey file as a marketer may write them; loader.py checks what they mean and compiles them.
+"""The steps of a journey as a marketer may write them; step_reader.py checks what they mean and compiles them.
 
 What the language has beyond this release stands here too, so that it is named as "not yet" and never taken for a mistake.
 """
 
-import re
-from datetime import timedelta
+from datetime import time, timedelta
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from services.journeys.definitions import Category, OnRepeat, Status
-from shared.yaml import Duration, Shape
-
-
-def _not_yet(value: Any, info: ValidationInfo) -> Any:
-    key = "from" if info.field_name == "sender" else info.field_name
-    raise ValueError(f"not yet: `{key}` is not in this release; leave it out")
+from services.journeys.form_types import Clock, Days, End, Lasting, Names, NotYet, Shift, Text, some
+from services.journeys.steps import Category
+from shared.durations import Offset
+from shared.yaml import Shape
 
 
-def _some(value: Any) -> Any:
-    if not value:
-        raise ValueError("nothing stands here: write at least one, or leave the key out")
-    return value
-
-
-def _positive(duration: timedelta) -> timedelta:
-    if duration <= timedelta(0):
-        raise ValueError("this must last some time: write a duration such as 1h")
-    return duration
-
-
-def _share(value: Any) -> float:
-    found = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)%", value) if isinstance(value, str) else None
-    if found is None or float(found[1]) > 100:
-        raise ValueError("write a percentage between 0% and 100%, such as 10%")
-    return float(found[1]) / 100
-
-
-def _only_duration(value: Any) -> Any:
-    if isinstance(value, dict):
-        raise ValueError("not yet: in this release a wait is a duration, such as `wait: 2d`")  # noqa: TRY004 - pydantic takes ValueErrors
-    return value
-
-
-def _only_pin(value: Any) -> Any:
-    if value in ("migrate", "exit"):
-        raise ValueError(f"not yet: `{value}` is not in this release; waiting leads finish the version they began (pin)")
-    return value
-
-
-def _only_false(value: Any) -> Any:
-    if value is True:
-        raise ValueError("not yet: publishing enrolls nobody in this release; leave it out")
-    return value
-
-
-NotYet = Annotated[Any, BeforeValidator(_not_yet)]
-Lasting = Annotated[Duration, AfterValidator(_positive)]
-Text = Annotated[str, AfterValidator(_some)]
-Names = Text | Annotated[list[Text], AfterValidator(_some)]
-Share = Annotated[float, BeforeValidator(_share), WithJsonSchema({"type": "string", "pattern": r"^\d{1,3}(\.\d+)?%$"})]
-
-
-class CrossingForm(Shape):
-    rises_to: Annotated[int, Field(ge=2, le=10)] | None = None
-    falls_to: Annotated[int, Field(ge=1, le=9)] | None = None
-
-    @model_validator(mode="after")
-    def _one_way(self) -> "CrossingForm":
-        if (self.rises_to is None) == (self.falls_to is None):
-            raise ValueError("write either `rises_to: 9` or `falls_to: 3`; a list of triggers may have both")
-        return self
-
-
-class TriggerForm(Shape):
-    event: Names | None = None
-    readiness: CrossingForm | None = None
-    where: Text | None = None
-    key: Text | None = None
-    segment: NotYet = None
-    trait: NotYet = None
-    sleeping: NotYet = None
-    silence: NotYet = None
-    date: NotYet = None
-    schedule: NotYet = None
-    journey: NotYet = None
-    api: NotYet = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "TriggerForm":
-        if (self.event is None) == (self.readiness is None):
-            raise ValueError("write what starts the journey: either `event: NAME` or `readiness: {rises_to: 9}`; for both write a list")
-        return self
-
-
-class EventExitForm(Shape):
+class EventForm(Shape):
     event: Names
     where: Text | None = None
     match_key: Text | None = None
@@ -103,29 +23,6 @@ class EventExitForm(Shape):
 
 class ConditionForm(Shape):
     when: Text
-
-
-def _exit_kind(value: Any) -> str:
-    return "exit:condition" if isinstance(value, dict) and "when" in value else "exit:event"
-
-
-Exit = Annotated[Annotated[EventExitForm, Tag("exit:event")] | Annotated[ConditionForm, Tag("exit:condition")], Discriminator(_exit_kind)]
-
-
-class GoalForm(Shape):
-    event: Names
-    where: Text | None = None
-    match_key: Text | None = None
-    within: Lasting = timedelta(days=30)
-    exit: bool = True
-
-
-class AfterForm(Shape):
-    after: Lasting
-
-
-class AfterEventForm(Shape):
-    after_event: Text
 
 
 class SendForm(Shape):
@@ -139,11 +36,106 @@ class SendForm(Shape):
     reply_to: NotYet = None
 
 
+class ClockForm(Shape):
+    at: Clock
+    days: Days | None = None
+
+
+class HoursForm(Shape):
+    opens: Clock = Field(alias="from")
+    closes: End = Field(alias="to")
+    days: Days | None = None
+
+    @model_validator(mode="after")
+    def _differ(self) -> "HoursForm":
+        if self.opens == self.closes != time():
+            raise ValueError('this window never closes: write another time under `to`; a whole day is from "00:00" to "24:00"')
+        return self
+
+
+class WindowForm(Shape):
+    window: HoursForm
+
+
+class UntilForm(Shape):
+    until: Text
+    offset: Shift = Offset(0, timedelta(0))
+
+
+class UnknownWaitForm(Shape):
+    """A wait for nothing that there is."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse(cls, value: Any) -> Any:
+        raise ValueError('a wait is a duration such as `2d`, or has one of the keys `at`, `window`, `until`: `wait: {at: "09:00"}`')
+
+
+def _wait_kind(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "wait:duration"
+    return next((f"wait:{key}" for key in ("at", "window", "until") if key in value), "wait:unknown")
+
+
+Wait = Annotated[
+    Annotated[Lasting, Tag("wait:duration")]
+    | Annotated[ClockForm, Tag("wait:at")]
+    | Annotated[WindowForm, Tag("wait:window")]
+    | Annotated[UntilForm, Tag("wait:until")]
+    | Annotated[UnknownWaitForm, Tag("wait:unknown")],
+    Discriminator(_wait_kind),
+]
+
+
 class WaitForm(Shape):
     id: str | None = None
-    wait: Annotated[Lasting, BeforeValidator(_only_duration)]
-    do: NotYet = None
-    if_past: NotYet = None
+    wait: Wait
+    do: "Steps | None" = None
+    if_past: "Steps | None" = None
+
+    @model_validator(mode="after")
+    def _only_until(self) -> "WaitForm":
+        if not isinstance(self.wait, UntilForm) and (self.do or self.if_past):
+            raise ValueError("`do` and `if_past` belong to a wait with `until`: write these steps behind the wait")
+        return self
+
+
+class AwaitedEventForm(EventForm):
+    of: Text | None = None
+    do: "Steps | None" = None
+
+
+class AwaitedConditionForm(ConditionForm):
+    do: "Steps | None" = None
+
+
+def _awaited_kind(value: Any) -> str:
+    return "case:condition" if isinstance(value, dict) and "when" in value else "case:event"
+
+
+Awaited = Annotated[
+    Annotated[AwaitedEventForm, Tag("case:event")] | Annotated[AwaitedConditionForm, Tag("case:condition")], Discriminator(_awaited_kind)
+]
+
+
+class WaitForForm(Shape):
+    id: str | None = None
+    wait_for: Awaited | Annotated[list[Awaited], AfterValidator(some)]
+    timeout: Lasting | None = None
+    since: Literal["step", "entry"] = "step"
+    reset_on: EventForm | Annotated[list[EventForm], AfterValidator(some)] | None = None
+    do: "Steps | None" = None
+    on_timeout: "Steps | None" = None
+
+    @model_validator(mode="after")
+    def _in_its_place(self) -> "WaitForForm":
+        if isinstance(self.wait_for, list) and self.do:
+            raise ValueError("of several cases each has a `do` of its own: write it into the case")
+        if not isinstance(self.wait_for, list) and self.wait_for.do:
+            raise ValueError("write `do` beside `wait_for`, not into it; or make a list of its cases")
+        if self.timeout is None and (self.on_timeout or self.reset_on):
+            raise ValueError("there is no `timeout` that could run out or begin anew: write one, such as `timeout: 1d`")
+        return self
 
 
 class CaseForm(Shape):
@@ -164,18 +156,57 @@ Case = Annotated[Annotated[CaseForm, Tag("case:if")] | Annotated[ElseForm, Tag("
 
 class BranchForm(Shape):
     id: str | None = None
-    branch: Annotated[list[Case], AfterValidator(_some)]
+    branch: Annotated[list[Case], AfterValidator(some)]
+
+
+class TagsForm(Shape):
+    add: list[Text] = Field(default_factory=list)
+    remove: list[Text] = Field(default_factory=list)
+
+
+class ChangeForm(Shape):
+    traits: dict[str, Any] = Field(default_factory=dict)
+    tags: TagsForm = TagsForm()
+
+    @model_validator(mode="after")
+    def _something(self) -> "ChangeForm":
+        if not (self.traits or self.tags.add or self.tags.remove):
+            raise ValueError("nothing is changed here: write `traits: {stage: nurtured}` or `tags: {add: [vip]}`")
+        return self
+
+
+class UpdateForm(Shape):
+    id: str | None = None
+    update: ChangeForm
+
+
+class SlaForm(Shape):
+    within: Lasting
+    hours: Literal["working"]
+
+
+def _sla_kind(value: Any) -> str:
+    return "sla:hours" if isinstance(value, dict) else "sla:duration"
+
+
+Sla = Annotated[Annotated[Lasting, Tag("sla:duration")] | Annotated[SlaForm, Tag("sla:hours")], Discriminator(_sla_kind)]
 
 
 class HandoffForm(Shape):
     id: str | None = None
     handoff: Text
     note: str = ""
-    sla: NotYet = None
-    fallback: NotYet = None
-    do: NotYet = None
-    on_rejected: NotYet = None
-    on_timeout: NotYet = None
+    sla: Sla | None = None
+    fallback: Text | None = None
+    do: "Steps | None" = None
+    on_rejected: "Steps | None" = None
+    on_timeout: "Steps | None" = None
+
+    @model_validator(mode="after")
+    def _waits_with_sla(self) -> "HandoffForm":
+        if self.sla is None and (self.fallback or self.do or self.on_rejected or self.on_timeout):
+            raise ValueError("without `sla` the walk does not wait for an answer: write `sla: 4h`, or leave out what follows on one")
+        return self
 
 
 class ExitForm(Shape):
@@ -183,8 +214,8 @@ class ExitForm(Shape):
     exit: Text
 
 
-KINDS = ("send", "wait", "branch", "handoff", "exit")
-LATER = ("wait_for", "split", "repeat", "update", "emit", "readiness", "webhook", "unsubscribe", "enroll", "unenroll")
+KINDS = ("send", "wait", "wait_for", "branch", "update", "handoff", "exit")
+LATER = ("split", "repeat", "emit", "readiness", "webhook", "unsubscribe", "enroll", "unenroll")
 
 
 class LaterStepForm(Shape):
@@ -222,7 +253,9 @@ def _step_kind(value: Any) -> str:
 StepForm = Annotated[
     Annotated[SendForm, Tag("step:send")]
     | Annotated[WaitForm, Tag("step:wait")]
+    | Annotated[WaitForForm, Tag("step:wait_for")]
     | Annotated[BranchForm, Tag("step:branch")]
+    | Annotated[UpdateForm, Tag("step:update")]
     | Annotated[HandoffForm, Tag("step:handoff")]
     | Annotated[ExitForm, Tag("step:exit")]
     | Annotated[LaterStepForm, Tag("step:later")]
@@ -230,31 +263,8 @@ StepForm = Annotated[
     Discriminator(_step_kind),
 ]
 
-Steps = Annotated[list[StepForm], AfterValidator(_some)]
+Steps = Annotated[list[StepForm], AfterValidator(some)]
 
 
-class JourneyForm(Shape):
-    """A journey file."""
-
-    journey: Text
-    description: str = ""
-    status: Status = "live"
-    category: Category = "marketing"
-    topic: Text | None = None
-    priority: int = 100
-    trigger: TriggerForm | Annotated[list[TriggerForm], AfterValidator(_some)]
-    audience: Text | None = None
-    reentry: Literal["once", "always"] | AfterForm | AfterEventForm = "once"
-    gap: Lasting | None = None
-    on_repeat: OnRepeat = "ignore"
-    exit_when: Exit | Annotated[list[Exit], AfterValidator(_some)] | None = None
-    goal: GoalForm | None = None
-    holdout: Share = 0.0
-    max_duration: Lasting | None = None
-    on_publish: Annotated[Literal["pin"], BeforeValidator(_only_pin)] = "pin"
-    backfill: Annotated[bool, BeforeValidator(_only_false)] = False
-    steps: Steps
-
-
-for _form in (CaseForm, ElseForm, BranchForm, JourneyForm):
+for _form in (WaitForm, AwaitedEventForm, AwaitedConditionForm, WaitForForm, CaseForm, ElseForm, BranchForm, HandoffForm):
     _form.model_rebuild()

@@ -4,22 +4,26 @@ published files ──load──► Journeys ──► catalogue.py; `dripline c
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
+from zoneinfo import ZoneInfo
 
-from services.journeys.definitions import After, BranchStep, ExitStep, HandoffStep, Journey, Once, SendStep, WaitStep
+from services.journeys.circles import Moves, circles
+from services.journeys.definitions import Journey
 from services.journeys.engine import BUILT_IN_EXITS
-from services.journeys.forms import JourneyForm
-from services.journeys.reader import Mention, Reading
+from services.journeys.journey_forms import JourneyForm
+from services.journeys.localtime import UTC_ZONE, find_zone
+from services.journeys.notes import Mention
+from services.journeys.reader import Reading
+from services.journeys.steps import HandoffStep
 from shared.yaml import PlaybookError, Trouble, read, shape
 
 PLAYBOOK_KEYS = frozenset({"late_after"})
 """The keys of playbook.yaml that are journeys' (scoring, which marks the late, reads `late_after`)."""
 
 FOLDER = "journeys"
-BY_THEMSELVES = frozenset({"Email Sent", "Email Delivered", "Email Suppressed", "Email Failed", "Email In Doubt", "Email Bounced"})
-"""What a send step makes happen without anybody doing anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +32,29 @@ class Journeys:
 
     by_name: Mapping[str, Journey]
     by_event: Mapping[str, tuple[Journey, ...]]  # by the names their triggers have, the most urgent first
-    watched: frozenset[str]  # names of events that may end a walk: kept a while, for they may overtake its trigger
+    watched: frozenset[str]  # names of events that may end or wake a walk: kept a while, for they may overtake what they mean something to
     histories: frozenset[str]  # names whose history conditions ask for: scoring must keep them
     templates: tuple[Mention, ...] = ()
     endpoints: tuple[Mention, ...] = ()
     topics: tuple[Mention, ...] = ()
     events: tuple[Mention, ...] = ()
+    triggers: tuple[Mention, ...] = ()  # where each journey, by its name, says what starts it
+
+    def round_trips(self, moves: Moves) -> Iterator[Trouble]:
+        """The circles among the journeys, where `moves` says which updates readiness goes by."""
+        places = {mention.name: mention for mention in self.triggers}
+        for first, *others in circles(self.by_name.values(), moves):
+            yield places[first.name].trouble(_circle(first, others))
 
 
 def load(files: Mapping[str, bytes], environ: Mapping[str, str]) -> Journeys:
     """Read every journey of a playbook. Raises PlaybookError with all that is wrong, in the order of the files."""
     troubles: list[Trouble] = []
     readings, journeys = [], []
+    settings = _Settings(files, environ)
     for file in sorted(files):
         try:
-            found = _read(file, files[file])
+            found = _read(file, files[file], settings)
         except PlaybookError as error:
             troubles += error.troubles
             continue
@@ -50,13 +62,34 @@ def load(files: Mapping[str, bytes], environ: Mapping[str, str]) -> Journeys:
             reading, journey = found
             readings.append(reading)
             journeys.append(journey)
-            troubles += reading.troubles
+            troubles += reading.notes.troubles
+    collected = _collected(journeys, readings)
+    troubles += collected.round_trips(lambda _: False)
     if troubles:
         raise PlaybookError(sorted(troubles, key=lambda trouble: (trouble.file, trouble.line, trouble.column)))
-    return _collected(journeys, readings)
+    return collected
 
 
-def _read(file: str, text: bytes) -> tuple[Reading, Journey] | None:
+class _Settings:
+    """What journeys must know of playbook.yaml, whose mistakes others tell: the zone, and whether there are working hours."""
+
+    def __init__(self, files: Mapping[str, bytes], environ: Mapping[str, str]) -> None:
+        said = _said(files, environ)
+        mail = said.get("mail")
+        self.zone: ZoneInfo = find_zone(mail.get("timezone") if isinstance(mail, dict) else None) or UTC_ZONE
+        self.working_hours = "working_hours" in said
+
+
+def _said(files: Mapping[str, bytes], environ: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        document = read(files["playbook.yaml"], "playbook.yaml")
+        said = document.with_environment(environ, ("mail",)).value
+        return said if isinstance(said, dict) else {}
+    except (KeyError, PlaybookError):
+        return {}
+
+
+def _read(file: str, text: bytes, settings: _Settings) -> tuple[Reading, Journey] | None:
     """One file of the playbook; None where it is no journey."""
     path = PurePosixPath(file)
     if path.parts[0] != FOLDER or path.suffix not in (".yaml", ".yml"):
@@ -65,17 +98,28 @@ def _read(file: str, text: bytes) -> tuple[Reading, Journey] | None:
         raise PlaybookError([Trouble(file, 1, 1, f"journeys lie in {FOLDER}/NAME.yaml: rename the file to {FOLDER}/{path.stem}.yaml")])
     document = read(text, file)
     reading = Reading(document, shape(document, JourneyForm))
-    journey = reading.journey()
+    journey = reading.journey(settings.zone)
     if journey.name != path.stem:
         message = f"the journey is called `{journey.name}` and its file `{path.name}`: write `journey: {path.stem}`, or rename the file"
-        reading.troubles.append(document.trouble(("journey",), message))
-    if _circles(journey):
-        message = "a circle without a wait: the journey's own mail begins it again at once; put a wait before the mail, or a `where` here"
-        reading.troubles.append(document.trouble(("trigger",), message, of_key=True))
+        reading.notes.trouble(("journey",), message)
+    if not settings.working_hours and any(_counts_working_hours(step) for step in journey.steps.values()):
+        reading.notes.trouble(("steps",), "`hours: working` counts `working_hours`: write them into playbook.yaml", of_key=True)
     return reading, journey
 
 
-def _collected(journeys: Iterable[Journey], readings: Iterable[Reading]) -> Journeys:
+def _counts_working_hours(step: object) -> bool:
+    return isinstance(step, HandoffStep) and step.answers is not None and step.answers.working
+
+
+def _circle(first: Journey, others: Iterable[Journey]) -> str:
+    way = "".join(f" begins `{other.name}`, which" for other in others)
+    return (
+        f"a circle without a wait: what `{first.name}` makes happen{way} begins it again at once; "
+        "put a wait of an hour before that step, or a `where` here"
+    )
+
+
+def _collected(journeys: Sequence[Journey], readings: Sequence[Reading]) -> Journeys:
     by_event: dict[str, list[Journey]] = defaultdict(list)
     watched: set[str] = set()
     for journey in sorted(journeys, key=lambda journey: journey.urgency):
@@ -86,43 +130,22 @@ def _collected(journeys: Iterable[Journey], readings: Iterable[Reading]) -> Jour
         by_name={journey.name: journey for journey in journeys},
         by_event={name: tuple(found) for name, found in by_event.items()},
         watched=frozenset(watched),
-        histories=frozenset(name for reading in readings for name in reading.histories),
-        templates=tuple(mention for reading in readings for mention in reading.templates),
-        endpoints=tuple(mention for reading in readings for mention in reading.endpoints),
-        topics=tuple(mention for reading in readings for mention in reading.topics),
-        events=tuple(mention for reading in readings for mention in reading.events),
+        histories=frozenset(name for reading in readings for name in reading.notes.histories),
+        templates=tuple(mention for reading in readings for mention in reading.notes.templates),
+        endpoints=tuple(mention for reading in readings for mention in reading.notes.endpoints),
+        topics=tuple(mention for reading in readings for mention in reading.notes.topics),
+        events=tuple(mention for reading in readings for mention in reading.notes.events),
+        triggers=tuple(_trigger_of(journey, reading) for journey, reading in zip(journeys, readings, strict=True)),
     )
 
 
+def _trigger_of(journey: Journey, reading: Reading) -> Mention:
+    document = reading.notes.document
+    return Mention(journey.name, document.file, *document.mark(("trigger",), of_key=True))
+
+
 def watched_by(journey: Journey) -> frozenset[str]:
-    """The names of events that may end a walk through this journey or convert it."""
+    """The names of events that may end a walk through this journey, convert it or wake it."""
     named = {name for match in journey.exits for name in match.events}
     goal = journey.goal.match.events if journey.goal else frozenset()
-    return frozenset(named) | goal | (BUILT_IN_EXITS if journey.category == "marketing" else frozenset())
-
-
-def _circles(journey: Journey) -> bool:
-    """Whether its own mails begin it again and again. A `where` gives the benefit of the doubt: rule 14 stops it at run time."""
-    endless = not isinstance(journey.reentry, Once | After) and journey.gap is None
-    begun_by_mail = any(trigger.events & BY_THEMSELVES and trigger.where is None for trigger in journey.triggers)
-    return endless and begun_by_mail and _mails_at_once(journey)
-
-
-def _mails_at_once(journey: Journey) -> bool:
-    """Whether a walk can come to a mail without waiting first."""
-    ahead, seen = [journey.first], set[str]()
-    while ahead:
-        name = ahead.pop()
-        if name is None or name in seen:
-            continue
-        seen.add(name)
-        match journey.steps[name]:
-            case SendStep():
-                return True
-            case BranchStep(arms=arms, next=onward):
-                ahead += [onward, *(arm.to for arm in arms)]
-            case HandoffStep(next=onward):
-                ahead.append(onward)
-            case WaitStep() | ExitStep():
-                pass
-    return False
+    return frozenset(named) | goal | journey.awaited | (BUILT_IN_EXITS if journey.category == "marketing" else frozenset())

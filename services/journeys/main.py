@@ -1,5 +1,7 @@
 """Builds journeys: its HTTP face, the consumer of activities, and the metronome that wakes enrollments."""
 
+import os
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 
@@ -26,10 +28,10 @@ UPSTREAM = "scoring"
 """The group whose backlog of events may hold the end of a walk."""
 
 
-def build(_settings: JourneysSettings, ports: Ports) -> Service:
-    """Journeys, not yet started."""
+def build(_settings: JourneysSettings, ports: Ports, environ: Mapping[str, str] = os.environ) -> Service:
+    """Journeys, not yet started. `environ` is what `${NAME}` means in the playbook."""
     outbox = Outbox("journeys", ports.database, ports.log, ports.clock)
-    catalogue = Catalogue(ports.playbooks)
+    catalogue = Catalogue(ports.playbooks, environ)
     handler = ActivityHandler(catalogue)
     consumer = Consumer(ACTIVITIES, ports, outbox, handler.handle, after_commit=lambda: metronome.wake())
     hold = Hold(partial(ports.log.backlog_since, UPSTREAM, EVENTS), consumer.backlog_since)

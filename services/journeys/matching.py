@@ -1,14 +1,18 @@
-"""Whether an event is a trigger, an exit or a goal. Pure; a name is compared first, so most events cost one look-up."""
+"""Whether an event is a trigger, an exit, a goal or awaited. Pure; a name is compared first, so most events cost one look-up."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from services.journeys.definitions import EventMatch, Journey, Trigger
+from services.journeys.definitions import Journey, Trigger
 from services.journeys.enrollment import Enrollment
+from services.journeys.steps import EventMatch
 from shared.wire import Entry, Event, Lead
 
 Scope = dict[str, Any]
+
+DEEPEST = 16
+"""An event with more of our own effects between it and a person starts and wakes nothing (PLAYBOOK, rule 14)."""
 
 
 def event_scope(event: Event) -> dict[str, Any]:
@@ -37,12 +41,14 @@ def entry_scope(entry: Entry) -> dict[str, Any]:
     return {"event": entry.event, "at": entry.at, "properties": entry.properties, "context": entry.context}
 
 
-def find_trigger(journey: Journey, event: Event, scope: Scope) -> Trigger | None:
-    """The first of the journey's triggers that this event is."""
-    for trigger in journey.triggers:
-        if event.name in trigger.events and _crosses(trigger, event) and (trigger.where is None or trigger.where.truth(scope)):
-            return trigger
-    return None
+def find_trigger(journey: Journey, event: Event, scope: Scope) -> int | None:
+    """Which of the journey's triggers this event is, the first of them."""
+    return next((index for index, trigger in enumerate(journey.triggers) if is_trigger(trigger, event, scope)), None)
+
+
+def is_trigger(trigger: Trigger, event: Event, scope: Scope) -> bool:
+    """Whether the event is what this trigger reacts to."""
+    return event.name in trigger.events and _crosses(trigger, event) and (trigger.where is None or trigger.where.truth(scope))
 
 
 def _crosses(trigger: Trigger, event: Event) -> bool:

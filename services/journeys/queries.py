@@ -8,11 +8,9 @@ from sqlalchemy import Column, ColumnElement, Select, func, literal, select, tup
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.journeys.catalogue import InForce
-from services.journeys.definitions import BranchStep, ExitStep, HandoffStep, SendStep, Step, WaitStep
 from services.journeys.enrollment import Enrollment
+from services.journeys.graph import node
 from services.journeys.tables import ENROLLMENTS, LEADS, VISITS
-from services.journeys.walk import KINDS
-from shared.durations import format_duration
 from shared.instant import EPOCH, MICROSECOND
 
 Item = dict[str, Any]
@@ -83,30 +81,13 @@ async def count_steps(connection: AsyncConnection, in_force: InForce, name: str)
     journey = in_force.newest.by_name.get(name)
     steps = journey.steps if journey else {}
     earlier = sorted((outcomes.keys() | waiting.keys()) - steps.keys())
-    nodes: list[Item] = [_node(step) for step in steps.values()] + [{"step": step, "kind": None} for step in earlier]
-    return [node | _step_counts(outcomes[node["step"]], waiting.get(node["step"], 0)) for node in nodes]
+    nodes: list[Item] = [node(step) for step in steps.values()] + [{"step": step, "kind": None} for step in earlier]
+    return [one | _step_counts(outcomes[one["step"]], waiting.get(one["step"], 0)) for one in nodes]
 
 
 def _step_counts(outcomes: Counter[str], waiting: int) -> Item:
     counts = {outcome: outcomes[outcome] for outcome in ("published", "skipped", "holdout")}
     return {"reached": outcomes.total(), "waiting": waiting} | counts
-
-
-def _node(step: Step) -> Item:
-    """A step as a node of the graph: what it is, and where it leads."""
-    node: Item = {"step": step.name, "kind": KINDS[type(step)]}
-    match step:
-        case SendStep():
-            return node | {"template": step.template, "next": step.next}
-        case WaitStep():
-            return node | {"wait": format_duration(step.duration), "next": step.next}
-        case BranchStep():
-            arms = [{"label": arm.label, "if": arm.condition.source if arm.condition else None, "next": arm.to} for arm in step.arms]
-            return node | {"arms": arms, "next": step.next}
-        case HandoffStep():
-            return node | {"endpoint": step.endpoint, "next": step.next}
-        case ExitStep():
-            return node | {"reason": step.reason, "next": None}
 
 
 async def list_enrollments(connection: AsyncConnection, lead_id: str, limit: int, cursor: str | None) -> Page:

@@ -56,6 +56,7 @@ class Scheduler:
         dossiers = await store.load_dossiers(work.conn, {one.lead_id for one in due}, now)
         found = [(dossiers[one.lead_id], dossiers[one.lead_id].open[one.enrollment_id]) for one in due]
         await self._catalogue.fetch(enrollment.version for _, enrollment in found)
+        await store.load_recent(work.conn, in_force.that_await([dossier for dossier, _ in found]))
         await store.save(work, dossiers.values(), _wake(found, in_force, now))
         again = (dossiers[one.lead_id].open[one.enrollment_id].wake_at for one in due)
         return min((moment for moment in (*again, *(one.wake_at for one in waiting[len(due) :])) if moment is not None), default=None)

@@ -16,8 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.journeys.catalogue import Control
 from services.journeys.dossier import Dossier, Handled
-from services.journeys.enrollment import Effect, Enrollment, KnownLead, Visit
-from services.journeys.entering import Remembered
+from services.journeys.enrollment import Effect, Enrollment, KnownLead, Remembered, Visit
 from services.journeys.tables import CONTROLS, ENROLLMENTS, LEADS, RECENT, VISITS
 from shared import wire
 from shared.db import WAS, among, compare_and_set, insert_all, insert_new, upsert
@@ -26,7 +25,7 @@ from shared.wire import Entry
 from shared.work import Work
 
 KEPT = timedelta(days=7)
-"""How long an event that an exit or a goal names is kept, and how late a goal may arrive and still count."""
+"""How long an event that an exit, a goal or a `wait_for` names is kept, and how late a goal may arrive and still count."""
 
 
 class State(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -37,6 +36,8 @@ class State(Struct, frozen=True, omit_defaults=True, kw_only=True):
     reached_at: datetime
     due_at: datetime | None = None
     message: int | None = None
+    awaits: int | None = None
+    trigger: int | None = None
     steps: dict[str, Any] | None = None
     depth: int = 0
 
@@ -94,9 +95,17 @@ async def load_past(connection: AsyncConnection, dossiers: Collection[Dossier]) 
     last = select(*columns, func.max(ENROLLMENTS.c.entry_at)).where(among(ENROLLMENTS.c.lead_id, by_id)).group_by(*columns)
     for lead_id, journey, key, entered_at in await connection.execute(last):
         by_id[lead_id].entered.setdefault(journey, {})[key] = entered_at
-    kept = select(RECENT.c.lead_id, RECENT.c.event, RECENT.c.sequence).where(among(RECENT.c.lead_id, by_id))
-    for lead_id, event, sequence in await connection.execute(kept):
-        by_id[lead_id].recent.append(Remembered(wire.decode_event(event), sequence))
+    await load_recent(connection, dossiers)
+
+
+async def load_recent(connection: AsyncConnection, dossiers: Collection[Dossier]) -> None:
+    """The events kept for rule 2, which beginning a `wait_for` asks for too."""
+    if not dossiers:
+        return
+    by_id = {dossier.lead_id: dossier for dossier in dossiers}
+    kept = select(RECENT.c.lead_id, RECENT.c.event, RECENT.c.sequence, RECENT.c.late).where(among(RECENT.c.lead_id, by_id))
+    for lead_id, event, sequence, late in await connection.execute(kept):
+        by_id[lead_id].recent.append(Remembered(wire.decode_event(event), sequence, late))
 
 
 async def find_lead(connection: AsyncConnection, email: str) -> str | None:
@@ -145,6 +154,8 @@ async def save(work: Work, dossiers: Iterable[Dossier], effects: Iterable[Effect
         if isinstance(effect, Visit):
             if effect.enrollment_id not in repeated:
                 visits.append(effect)
+        elif isinstance(effect, wire.Event):
+            work.publish(wire.EVENTS, effect.lead_id or "", effect)
         else:
             work.publish(wire.MESSAGES, effect.lead_id, effect)
     await insert_all(work.conn, VISITS, [asdict(visit) for visit in visits])
@@ -205,6 +216,8 @@ def _enrollment(row: Row[*tuple[Any, ...]]) -> Enrollment:
         step=row.step,
         due_at=state.due_at,
         message=state.message,
+        awaits=state.awaits,
+        trigger=state.trigger,
         wake_at=row.wake_at,
         steps=state.steps,
         depth=state.depth,
@@ -222,6 +235,8 @@ def _enrollment_row(enrollment: Enrollment) -> dict[str, Any]:
         reached_at=enrollment.reached_at,
         due_at=enrollment.due_at,
         message=enrollment.message,
+        awaits=enrollment.awaits,
+        trigger=enrollment.trigger,
         steps=dict(enrollment.steps) if enrollment.steps else None,
         depth=enrollment.depth,
     )
@@ -258,6 +273,7 @@ async def _save_recent(connection: AsyncConnection, dossiers: Sequence[Dossier])
             "event_id": remembered.event.id,
             "lead_id": dossier.lead_id,
             "sequence": remembered.sequence,
+            "late": remembered.late,
             "event": wire.encode(remembered.event),
             "at": remembered.event.at,
         }

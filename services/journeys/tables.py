@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, Table, text
+from sqlalchemy import BigInteger, Index, Table, false, text
 from sqlmodel import Field, SQLModel
 
 from shared.blob import Blob
@@ -68,7 +68,7 @@ class VisitRow(SQLModel, table=True):
 
 
 class RecentRow(SQLModel, table=True):
-    """An event that an exit or a goal names, kept a week: what it ends may arrive after it."""
+    """An event that an exit, a goal or a `wait_for` names, kept a week: what it means something to may begin after it."""
 
     __tablename__ = "journeys_recent"
     __table_args__ = (Index("ix_journeys_recent_lead", "lead_id"), Index("ix_journeys_recent_at", "at"))
@@ -77,6 +77,7 @@ class RecentRow(SQLModel, table=True):
     sequence: int = Field(sa_type=BigInteger)
     event: bytes = Field(sa_type=Blob)
     at: datetime = Field(sa_type=Instant)
+    late: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
 
 
 class ControlRow(SQLModel, table=True):

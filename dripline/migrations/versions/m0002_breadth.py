@@ -39,7 +39,7 @@ def _scoring() -> None:
 
 
 def _journeys() -> None:
-    pass
+    op.add_column("journeys_recent", sa.Column("late", sa.Boolean(), nullable=False, server_default=sa.false()))
 
 
 def _mailer() -> None:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from services.journeys.definitions import AfterEvent, Always, BranchStep, ExitStep, HandoffStep, SendStep, WaitStep
+from services.journeys.definitions import AfterEvent, Always
 from services.journeys.loader import Journeys, load
+from services.journeys.steps import BranchStep, ExitStep, HandoffStep, SendStep, WaitStep
 from shared.expressions import Expression
 from shared.yaml import PlaybookError
 
@@ -143,7 +144,7 @@ def test_defaults_are_those_of_the_playbook():
         (a_file(audience='"lead.hot and led.tags"'), "3:25: unknown name `led`"),
         (a_file(audience="event.name"), "3:11: unknown name `event`"),
         (a_file(trigger="{event: Seen, where: entry.at}"), "2:31: unknown name `entry`"),
-        (a_file(trigger="{}"), "2:10: write what starts the journey: either `event: NAME`"),
+        (a_file(trigger="{}"), "2:10: write what starts the journey: one of `event: NAME`"),
         (a_file(trigger="{readiness: {}}"), "2:22: write either `rises_to: 9` or `falls_to: 3`; a list of triggers may have both"),
         (a_file(trigger="{readiness: {rises_to: 11}}"), "2:33: should be less than or equal to 10, got the number `11`"),
         (a_file(trigger="{event: []}"), "2:18: nothing stands here: write at least one, or leave the key out"),
@@ -178,13 +179,9 @@ def test_a_mistake_is_told_with_its_place_and_its_remedy(text, expected):
 @pytest.mark.parametrize(
     ("text", "place", "what"),
     [
-        (a_file("[{wait_for: {event: A}}]"), "3:9", "`wait_for`"),
         (a_file("[{split: []}]"), "3:9", "`split`"),
-        (a_file("[{wait: {at: '09:00'}}]"), "3:16", "duration"),
-        (a_file("[{handoff: sales, sla: 4h}]"), "3:31", "`sla`"),
         (a_file("[{send: a, from: me}]"), "3:25", "`from`"),
         (a_file("[{send: a, channel: sms}]"), "3:28", "`channel`"),
-        (a_file(trigger="{api: true}"), "2:16", "`api`"),
         (a_file(trigger="{segment: {enters: lead.hot}}"), "2:20", "`segment`"),
         (a_file(on_publish="migrate"), "3:13", "`migrate`"),
         (a_file(backfill="true"), "3:11", "publishing"),
@@ -197,7 +194,7 @@ def test_what_the_language_has_beyond_this_release_is_named(text, place, what):
     assert what in found[0]
 
 
-@pytest.mark.parametrize("kind", ["repeat", "update", "emit", "readiness", "webhook", "unsubscribe", "enroll", "unenroll"])
+@pytest.mark.parametrize("kind", ["repeat", "emit", "readiness", "webhook", "unsubscribe", "enroll", "unenroll"])
 def test_every_later_kind_of_step_is_named(kind):
     assert troubles(a_file(f"[{{{kind}: x}}]")) == [f"journeys/x.yaml:3:9: not yet: `{kind}` steps are not in this release"]
 
@@ -245,8 +242,8 @@ def test_a_journey_whose_own_mail_begins_it_again_is_a_circle(keys, circle):
     text = a_file("[{branch: [{if: lead.hot, do: [{send: a}]}]}]", "{event: Email Sent}", **keys)
     if circle:
         assert troubles(text) == [
-            "journeys/x.yaml:2:1: a circle without a wait: the journey's own mail begins it again at once; "
-            "put a wait before the mail, or a `where` here"
+            "journeys/x.yaml:2:1: a circle without a wait: what `x` makes happen begins it again at once; "
+            "put a wait of an hour before that step, or a `where` here"
         ]
     else:
         assert loaded(text).by_name
