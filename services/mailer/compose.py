@@ -65,14 +65,15 @@ def compose(
     scope = scope_of(playbook, send, lead, links, now or date)
     subject = _subject(variant, scope)
     sender = variant.sender or playbook.mail.from_
-    unsubscribe = links.unsubscribe_url(send.id) if send.category == "marketing" else None
-    frame = page.Frame(variant.locale or playbook.mail.locale, playbook.brand, subject, unsubscribe)
+    unsubscribe = links.unsubscribe_url(send.id)
+    is_marketing = send.category == "marketing"
+    frame = page.Frame(variant.locale or playbook.mail.locale, playbook.brand, subject, unsubscribe if is_marketing else None)
     text, html, targets = _parts(variant, scope, frame, links, send.id)
     headers = [("From", sender.header()), ("To", recipient.header()), ("Subject", mime.encoded(subject))]
     headers += [("Date", format_datetime(date)), ("Message-ID", message_id), ("Auto-Submitted", "auto-generated")]
     if playbook.mail.reply_to:
         headers.append(("Reply-To", playbook.mail.reply_to.header()))
-    if unsubscribe:
+    if is_marketing or unsubscribe in text:  # a transactional mail may offer the way out in its own words
         headers += _list_headers(send, frame, sender.domain, unsubscribe)
     return Mail(sender.bare, recipient.bare, subject, mime.message(headers, text, html, message_id), targets)
 

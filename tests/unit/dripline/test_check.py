@@ -44,7 +44,7 @@ def test_an_endpoint_that_is_not_there_is_named_where_it_is_used():
 
 
 def test_a_topic_that_is_not_there_is_named_where_it_is_used():
-    book = edited("journeys/welcome.yaml", "max_duration: 30d", "max_duration: 30d\ntopic: offers")
+    book = edited("journeys/welcome.yaml", "topic: letters", "topic: offers")
     where = place(book, "journeys/welcome.yaml", "offers")
     assert troubles(book) == [f"{where}: there is no topic `offers`; add it to `topics` in playbook.yaml"]
 
@@ -89,8 +89,8 @@ def test_what_the_language_has_beyond_this_release_is_named():
 
 def test_a_value_missing_in_the_environment_is_named():
     found = [str(trouble) for trouble in check(STARTER, {})]
-    assert [text.partition(": ")[2].partition(" is")[0] for text in found] == [
+    assert {text.partition(": ")[2].partition(" is")[0] for text in found} == {
         "`${SHOP_URL}`",
         "`${SALES_WEBHOOK_URL}`",
         "`${SALES_WEBHOOK_SECRET}`",
-    ]
+    }

@@ -108,6 +108,12 @@ def test_a_transactional_mail_offers_no_list_to_leave() -> None:
     assert "1 High Street" in part(mail, "html")
 
 
+def test_a_transactional_mail_that_shows_the_way_out_itself_has_one_click_too() -> None:
+    mail = write(page('<p>Hello. <a href="{{ links.unsubscribe }}">No more letters</a></p>'), category="transactional")
+    assert read(mail)["List-Unsubscribe"] == f"<{OUT}>"
+    assert OUT in links_of(mail)
+
+
 def test_the_list_is_the_topic_where_the_journey_has_one() -> None:
     assert read(write(topic="weekly digest"))["List-Id"] == "Acme <weekly-digest.acme.example>"
 
