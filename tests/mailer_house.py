@@ -8,8 +8,9 @@ import httpx
 from sqlalchemy import select
 from sqlmodel import SQLModel
 
-from services.mailer.consumer import on_activities, on_messages
+from services.mailer.consumer import Arrivals, on_activities
 from services.mailer.editions import Editions
+from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.links import Links
 from services.mailer.main import build_scheduler, create_app
 from services.mailer.readers import LedgerReaders
@@ -50,6 +51,7 @@ class House:
         self.editions = Editions(self.playbooks, {})
         self.links = Links(self.ports.signer, "https://mail.example")
         self.readers = LedgerReaders(self.outbox, self.database, self.editions)
+        self.desk = HandoffDesk(self.outbox, self.database, self.editions, self.links.respond_url)
         self.relay: Any = relay or FakeRelay()
         self.webhooks = FakeWebhooks()
         self.scheduler = self.new_scheduler()
@@ -85,7 +87,7 @@ class House:
     async def receive(self, *messages: wire.Message) -> None:
         records = [Record(message.lead_id, wire.encode(message), self.clock.now()) for message in messages]
         async with self.outbox.work() as work:
-            await on_messages(work, records)
+            await Arrivals(self.desk).on_messages(work, records)
 
     def a_send(self, number: int = 1, **overrides: Any) -> wire.Send:
         return a_send(**({"id": f"m{number}", "version": self.version, "enrollment_id": f"e{number}", "transition": 1} | overrides))
@@ -118,7 +120,7 @@ class House:
         return [event.name for event in self.log.events]
 
     def api(self) -> httpx.AsyncClient:
-        app = create_app(self.ports, self.outbox, self.readers, self.links, lambda: None)
+        app = create_app(self.ports, self.outbox, self.readers, self.desk, self.links, lambda: None)
         headers = {"Authorization": "Bearer sk_admin"}
         return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://mailer", headers=headers)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Query
 from pydantic import AwareDatetime, BaseModel, Field
 
-from services.mailer import leads, queries, store
+from services.mailer import handoff_store, handoffs, leads, queries, store
 from services.mailer.policy import Delivery, State, Status, address_key
 from services.mailer.queries import Wanted
 from services.mailer.tables import SUPPRESSIONS
@@ -129,6 +129,18 @@ async def _resolve(work: Work, delivery: Delivery, how: Literal["sent", "failed"
         await store.save_states(work, [(delivery, State(how, "resolved", attempts=delivery.attempts))])
 
 
+def handoff_routes(ports: Ports) -> APIRouter:
+    """Hand-offs: who has them, and what was answered."""
+    router = APIRouter(prefix="/api/handoffs", dependencies=[allow("marketer", "sales", "viewer")])
+
+    @router.get("")
+    async def list_handoffs(lead_id: str | None = None, status: handoffs.Status | None = None, limit: Limit = 50) -> dict[str, Any]:
+        async with ports.database.reading() as connection:
+            return {"items": await handoff_store.list_handoffs(connection, lead_id, status, limit), "next": None}
+
+    return router
+
+
 def suppression_routes(ports: Ports, outbox: Outbox) -> APIRouter:
     """Addresses that must not be mailed: listed, added and taken off by hand."""
     router = APIRouter(prefix="/api/suppressions")
@@ -165,8 +177,11 @@ def audit_routes(ports: Ports) -> APIRouter:
         async with ports.database.reading() as connection:
             steps = await queries.count_by_step(connection)
             oddities = await queries.count_oddities(connection, ports.clock.now())
-        checks = [_sums_up(step) for step in steps]
+            given = await handoff_store.count_by_step(connection)
+            odd_handoffs = await handoff_store.count_oddities(connection, ports.clock.now())
+        checks = [_sums_up(step) for step in steps] + [_given(step) for step in given]
         checks += [{"name": f"no delivery is {what}", "ok": count == 0, "found": count} for what, count in oddities.items()]
+        checks += [{"name": f"no hand-off is {what}", "ok": count == 0, "found": count} for what, count in odd_handoffs.items()]
         return {"checks": checks}
 
     @router.get("/received", include_in_schema=False, dependencies=[allow("marketer", "viewer")])
@@ -175,6 +190,10 @@ def audit_routes(ports: Ports) -> APIRouter:
             return {"before": before, "items": await queries.count_received(connection, before.astimezone(UTC))}
 
     return router
+
+
+def _given(step: dict[str, Any]) -> dict[str, Any]:
+    return {"name": f"given = open + accepted + rejected + expired ({step['journey']} · {step['step']})"} | step
 
 
 def _sums_up(step: dict[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from services.mailer import leads, store
+from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.leads import Profile
 from services.mailer.ledger import suppress_withdrawn
-from services.mailer.webhook import webhook_body
 from shared import wire
 from shared.errors import InvalidMessage
 from shared.log import Record
@@ -66,15 +66,22 @@ def _profile(glance: _Glance) -> Profile:
     return Profile(about.id, glance.sequence, about.email, raw)
 
 
-async def on_messages(work: Work, records: Sequence[Record]) -> None:
-    """One delivery a message, however often it comes; a withdrawn one stays away, whichever of the two came first."""
-    messages = [_decoded(wire.decode_message, record.value) for record in records]
-    sends = {message.id: message for message in messages if isinstance(message, wire.Send)}
-    withdrawals = [message for message in messages if isinstance(message, wire.Withdraw)]
-    await store.save_withdrawals(work.conn, withdrawals)
-    bodies = {send.id: webhook_body(send, send.id, None) for send in sends.values() if send.kind == "handoff"}
-    await store.receive(work, list(sends.values()), bodies)
-    await suppress_withdrawn(work, sends.keys() | {withdrawal.id for withdrawal in withdrawals})
+class Arrivals:
+    """What journeys asks for, as it arrives."""
+
+    def __init__(self, desk: HandoffDesk) -> None:
+        self._desk = desk
+
+    async def on_messages(self, work: Work, records: Sequence[Record]) -> None:
+        """One delivery a message, however often it comes; a withdrawn one stays away, whichever of the two came first."""
+        messages = [_decoded(wire.decode_message, record.value) for record in records]
+        sends = {message.id: message for message in messages if isinstance(message, wire.Send)}
+        withdrawals = [message for message in messages if isinstance(message, wire.Withdraw)]
+        await store.save_withdrawals(work.conn, withdrawals)
+        bodies = {send.id: self._desk.body(send, send.id) for send in sends.values() if send.kind == "handoff"}
+        fresh = await store.receive(work, list(sends.values()), bodies)
+        await self._desk.receive(work, [send for send in fresh if send.kind == "handoff"])
+        await suppress_withdrawn(work, sends.keys() | {withdrawal.id for withdrawal in withdrawals})
 
 
 def _decoded(decode: Callable[[Any], T], value: bytes) -> T:

@@ -22,7 +22,11 @@ class Editions:
         """The playbook a delivery goes by: its own, or the newest where only a newer one can mend it. Raises ConfigurationError."""
         if delivery.by_newest:
             return await self.newest()
-        return self._compiled(await self._playbooks.get(delivery.send.version))
+        return await self.version(delivery.send.version)
+
+    async def version(self, version: str) -> MailerPlaybook:
+        """One version. Raises ConfigurationError where it cannot be had."""
+        return self._compiled(await self._playbooks.get(version))
 
     async def newest(self) -> MailerPlaybook:
         """The playbook in force. Raises ConfigurationError."""

@@ -1,11 +1,12 @@
-"""What the mailer tells the others: each mail's fate, as an ordinary event of its lead. Pure."""
+"""What the mailer tells the others: each mail's fate and what sales answered, as ordinary events of the lead. Pure."""
 
 import hashlib
 from datetime import datetime
 from typing import Any
 
+from services.mailer.handoffs import Handoff
 from services.mailer.policy import Delivery, Status
-from shared.wire import OURSELVES, Event
+from shared.wire import OURSELVES, Event, Send
 
 EVENT_OF: dict[Status, str] = {
     "sent": "Email Sent",
@@ -60,6 +61,34 @@ def wish_event(delivery: Delivery, traits: dict[str, Any], at: datetime, lead_id
         trusted=True,
         traits=traits,
         depth=delivery.send.depth + 1,
+    )
+
+
+def handoff_event(send: Send, handoff: Handoff, word: str, at: datetime, lead_id: str) -> Event:
+    """`Handoff Accepted`, `Rejected`, `Snoozed` or `Expired`: what was said, to which step of which walk."""
+    told = {
+        "journey": send.journey,
+        "step": send.step,
+        "enrollment_id": send.enrollment_id,
+        "transition": send.transition,
+        "handoff_id": handoff.id,
+        "endpoint": send.endpoint,
+        "reason": handoff.reason or "",
+    }
+    if handoff.snoozed_until is not None:
+        told["until"] = handoff.snoozed_until.isoformat()
+    name = f"Handoff {word.capitalize()}"
+    return Event(
+        id=_event_id(handoff.id, name, str(handoff.moves)),
+        type="track",
+        name=name,
+        at=at,
+        received_at=at,
+        source=OURSELVES,
+        lead_id=lead_id,
+        trusted=True,
+        properties=told,
+        depth=send.depth + 1,
     )
 
 

@@ -27,6 +27,11 @@ def lane_of(send: wire.Send) -> str:
     return f"endpoint:{send.endpoint}" if send.kind == "handoff" else RELAY
 
 
+def endpoint_of(lane: str) -> str:
+    """The endpoint of a lane; empty for the relay's."""
+    return lane.partition(":")[2]
+
+
 @dataclass(slots=True)
 class Lane:
     """How much may be under way in it now. After trouble one delivery tries it alone; an answer opens it again."""

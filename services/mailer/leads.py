@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer.policy import Suppression, address_key
-from services.mailer.tables import DELIVERIES, LEADS, SUPPRESSIONS
+from services.mailer.tables import DELIVERIES, HANDOFFS, LEADS, SUPPRESSIONS
 from shared import wire
 from shared.db import among, upsert
 
@@ -55,15 +55,16 @@ async def save_profiles(connection: AsyncConnection, profiles: Mapping[str, Prof
 
 
 async def merge(connection: AsyncConnection, merges: Mapping[str, str]) -> None:
-    """Make each key a tombstone and move its deliveries to the lead that it became part of."""
+    """Make each key a tombstone and move its deliveries and hand-offs to the lead that it became part of."""
     now_is = await resolve(connection, merges.values())
     moved = [(gone, now_is[survivor]) for gone, survivor in merges.items() if now_is[survivor] != gone]
     if not moved:
         return
     tombstones = [{"id": gone, "sequence": 0, "address": None, "lead": b"", "merged_into": survivor} for gone, survivor in moved]
     await upsert(connection, LEADS, tombstones, ["id"])
-    move = update(DELIVERIES).where(DELIVERIES.c.lead_id == bindparam("gone")).values(lead_id=bindparam("survivor"))
-    await connection.execute(move, [{"gone": gone, "survivor": survivor} for gone, survivor in moved])
+    for table in (DELIVERIES, HANDOFFS):
+        move = update(table).where(table.c.lead_id == bindparam("gone")).values(lead_id=bindparam("survivor"))
+        await connection.execute(move, [{"gone": gone, "survivor": survivor} for gone, survivor in moved])
 
 
 async def resolve(connection: AsyncConnection, lead_ids: Iterable[str]) -> dict[str, str]:

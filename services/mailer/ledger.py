@@ -15,6 +15,7 @@ from services.mailer import leads, policy, store
 from services.mailer.editions import Editions
 from services.mailer.endpoints import Mark, disable
 from services.mailer.events import BOUNCED, mail_event
+from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.outcomes import InDoubt, Outcome, Refused
 from services.mailer.policy import (
     WAITING,
@@ -100,9 +101,10 @@ class Ending:
 class Ledger:
     """The shell around `policy`: load, decide, save."""
 
-    def __init__(self, outbox: Outbox, editions: Editions) -> None:
+    def __init__(self, outbox: Outbox, editions: Editions, desk: HandoffDesk) -> None:
         self._outbox = outbox
         self._editions = editions
+        self._desk = desk
 
     async def claim(self, fronts: Sequence[Front], rooms: Mapping[str, int], in_hand: Collection[str], now: datetime) -> Claimed:
         """Take due deliveries, at most `rooms` of each lane; those that may not go are settled here. `in_hand` are ours already."""
@@ -167,7 +169,9 @@ class Ledger:
         dead = [ending for _, ending in ours if isinstance(ending.outcome, Refused) and ending.outcome.dead_address]
         for ending in dead:
             _tell_bounced(work, ending)
-        await store.save_states(work, [(row, _settled(row, ending, work.now)) for row, ending in ours])
+        changes = [(row, _settled(row, ending, work.now)) for row, ending in ours]
+        await store.save_states(work, changes)
+        await self._desk.settled(work, changes)
         await leads.save_suppressions(work.conn, [_dead_address(ending, work.now) for ending in dead])
         for _, ending in ours:
             if ending.disables is not None:

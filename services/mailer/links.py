@@ -4,7 +4,7 @@ from uuid import UUID
 
 from shared.signing import Signer
 
-_CLICK, _UNSUBSCRIBE, _OPEN = "click", "unsubscribe", "open"
+_CLICK, _UNSUBSCRIBE, _OPEN, _HANDOFF = "click", "unsubscribe", "open", "handoff"
 _UUID_BYTES = 16
 
 
@@ -25,6 +25,10 @@ class Links:
     def open_url(self, delivery_id: str) -> str:
         return f"{self._root}/o/{self._signer.sign(_OPEN, _packed(delivery_id))}.gif"
 
+    def respond_url(self, delivery_id: str) -> str:
+        """Where sales answers the hand-off that this webhook tells of."""
+        return f"{self._root}/hooks/handoff/{self._signer.sign(_HANDOFF, _packed(delivery_id))}"
+
     def read_click(self, token: str) -> tuple[str, int] | None:
         """The delivery and the number of its link, or None for a token that is not ours."""
         payload = self._signer.verify(_CLICK, token)
@@ -35,6 +39,9 @@ class Links:
 
     def read_open(self, token: str) -> str | None:
         return self._read(_OPEN, token)
+
+    def read_respond(self, token: str) -> str | None:
+        return self._read(_HANDOFF, token)
 
     def _read(self, purpose: str, token: str) -> str | None:
         payload = self._signer.verify(purpose, token)

@@ -6,12 +6,14 @@ from datetime import timedelta
 
 from fastapi import FastAPI
 
-from services.mailer.api import action_routes, audit_routes, ledger_routes, suppression_routes
+from services.mailer.api import action_routes, audit_routes, handoff_routes, ledger_routes, suppression_routes
 from services.mailer.attempt import Attempts
-from services.mailer.consumer import on_activities, on_messages
+from services.mailer.consumer import Arrivals, on_activities
 from services.mailer.editions import Editions
 from services.mailer.endpoints import Closed
 from services.mailer.group_commit import GroupCommit
+from services.mailer.handoff_desk import HandoffDesk
+from services.mailer.handoff_pages import create_handoff_pages
 from services.mailer.ledger import Ledger
 from services.mailer.links import Links
 from services.mailer.pages import create_pages
@@ -60,12 +62,13 @@ def build(
             await mail.close()
             await webhooks.close()
 
-    messages = Consumer(MESSAGES, ports, outbox, on_messages, metronome.wake)
+    desk = HandoffDesk(outbox, ports.database, editions, links.respond_url)
+    messages = Consumer(MESSAGES, ports, outbox, Arrivals(desk).on_messages, metronome.wake)
     activities = Consumer(ACTIVITIES, ports, outbox, on_activities)
     return Service(
         NAME,
-        create_app(ports, outbox, LedgerReaders(outbox, ports.database, editions), links, metronome.wake),
-        loops=[messages.run, activities.run, deliver],
+        create_app(ports, outbox, LedgerReaders(outbox, ports.database, editions), desk, links, metronome.wake),
+        loops=[messages.run, activities.run, deliver, Metronome("hand-offs", ports.clock, desk.tick).run],
         chores=[Chore("mailer outbox", timedelta(seconds=5), outbox.sweep)],
     )
 
@@ -74,21 +77,23 @@ def build_scheduler(
     ports: Ports, outbox: Outbox, editions: Editions, links: Links, mail: MailTransport, webhooks: WebhookSender, *, alone: bool
 ) -> Scheduler:
     """What takes due deliveries out; whoever calls its `tick` is its clock."""
-    ledger = Ledger(outbox, editions)
+    ledger = Ledger(outbox, editions, HandoffDesk(outbox, ports.database, editions, links.respond_url))
     marks = GroupCommit(outbox, ledger.mark)
     attempts = Attempts(editions, links, ports.signer, ports.clock, mail, webhooks, marks.put, Closed())
     settle = GroupCommit(outbox, ledger.settle)
     return Scheduler(outbox, ports.database, ports.clock, ledger, editions, attempts, settle, alone=alone)
 
 
-def create_app(ports: Ports, outbox: Outbox, readers: LedgerReaders, links: Links, wake: Callable[[], None]) -> FastAPI:
+def create_app(ports: Ports, outbox: Outbox, readers: LedgerReaders, desk: HandoffDesk, links: Links, wake: Callable[[], None]) -> FastAPI:
     """The mailer's HTTP face. `wake` tells the scheduler that something may be due."""
     routers = [
         ledger_routes(ports),
         action_routes(ports, outbox, wake),
+        handoff_routes(ports),
         suppression_routes(ports, outbox),
         audit_routes(ports),
         dead_letter_routes(ports, outbox),
         create_pages(readers, links, ports.clock),
+        create_handoff_pages(desk, links, ports.clock),
     ]
     return service_app(NAME, ports, routers)

@@ -33,7 +33,7 @@ QUIET = {
 }
 """On every answer: it is for one reader, once, and the address it was found at is nobody else's business."""
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 _MACHINE = re.compile(r"bot|crawl|spider|slurp|preview|scan|headless|curl|wget|python|go-http|okhttp|java/|libwww|fetch", re.IGNORECASE)
 
 
@@ -140,4 +140,4 @@ def _page(kind: str, reader: Reader, status: int = 200) -> Response:
     direction = "rtl" if is_right_to_left(words.locale) else "ltr"
     button = words.confirm if kind == "ask" else None
     html = layout("page.html").render(locale=words.locale, direction=direction, brand=reader.brand, button=button, **shown)
-    return HTMLResponse(html, status, QUIET | {"Content-Security-Policy": _POLICY, "Content-Language": words.locale})
+    return HTMLResponse(html, status, QUIET | {"Content-Security-Policy": POLICY, "Content-Language": words.locale})

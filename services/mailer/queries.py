@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import case, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.mailer.lanes import endpoint_of
 from services.mailer.leads import resolve
 from services.mailer.policy import address_key
-from services.mailer.tables import DELIVERIES, RECEIVED, SUPPRESSIONS
+from services.mailer.tables import DELIVERIES, HANDOFFS, RECEIVED, SUPPRESSIONS
 from shared import wire
 from shared.instant import EPOCH, MICROSECOND, Instant
 
@@ -22,7 +23,7 @@ Place = tuple[datetime, str]
 """Where a page ended: when that delivery was queued, and its id."""
 
 _SHOWN = (
-    *(D.id, D.kind, D.lead_id, D.journey, D.version, D.step, D.template, D.address.label("to"), D.status, D.reason, D.detail),
+    *(D.id, D.kind, D.lead_id, D.journey, D.version, D.step, D.template, D.address, D.lane, D.status, D.reason, D.detail),
     *(D.attempts, D.message_id, D.queued_at, D.due_at, D.sent_at, D.opened_at, D.clicked_at),
 )
 
@@ -48,8 +49,14 @@ async def list_deliveries(
     if after is not None:
         query = query.where(tuple_(D.queued_at, D.id) < tuple_(literal(after[0], Instant()), literal(after[1])))
     rows = await connection.execute(query.order_by(D.queued_at.desc(), D.id.desc()).limit(limit))
-    items = [dict(row) for row in rows.mappings()]
+    items = [_to(dict(row)) for row in rows.mappings()]
     return items, _cursor(items[-1]) if len(items) == limit else None
+
+
+def _to(row: dict[str, Any]) -> dict[str, Any]:
+    """With `to`: the address a mail goes to, the endpoint a webhook goes to."""
+    address, lane = row.pop("address"), row.pop("lane")
+    return row | {"to": endpoint_of(lane) if row["kind"] == "webhook" else address}
 
 
 def read_cursor(cursor: str) -> Place:
@@ -85,7 +92,11 @@ async def find_delivery(connection: AsyncConnection, delivery_id: str) -> dict[s
     send = wire.decode_message(row["message"])
     assert isinstance(send, wire.Send)
     asked = ("category", "topic", "priority", "endpoint", "note", "enrollment_id", "transition", "key", "reached_at", "expires_at")
-    return {name: value for name, value in row.items() if name != "message"} | {name: getattr(send, name) for name in asked}
+    shown = _to({name: value for name, value in row.items() if name != "message"})
+    return shown | {name: getattr(send, name) for name in asked}
+
+
+_TO_FALLBACK = select(HANDOFFS.c.id).where(HANDOFFS.c.delivery_id == D.id, HANDOFFS.c.id != D.id).exists()
 
 
 async def count_by_step(connection: AsyncConnection) -> list[dict[str, Any]]:
@@ -114,10 +125,13 @@ def _step_counts(key: tuple[str, str], received: int, states: Mapping[str, int])
 
 
 async def count_received(connection: AsyncConnection, before: datetime) -> list[dict[str, Any]]:
-    """How many of the messages whose step was reached before then are here, by journey and step."""
+    """How many of the messages whose step was reached before then are here, by journey and step.
+
+    What told a fallback does not count: no journey asked for it.
+    """
     rows = await connection.execute(
         select(D.journey, D.step, func.count().label("count"))
-        .where(D.reached_at < before)
+        .where(D.reached_at < before, ~_TO_FALLBACK)
         .group_by(D.journey, D.step)
         .order_by(D.journey, D.step)
     )

@@ -17,7 +17,7 @@ from services.mailer import leads
 from services.mailer.events import EVENT_OF, mail_event
 from services.mailer.lanes import lane_of
 from services.mailer.policy import NEWEST_PLAYBOOK, PUTS_OFF, Delivery, State, address_key, rank
-from services.mailer.tables import DELIVERIES, HANDOFFS, RECEIVED, WITHDRAWALS
+from services.mailer.tables import DELIVERIES, RECEIVED, WITHDRAWALS
 from shared import wire
 from shared.db import among, insert_new
 from shared.telemetry import DELIVERIES as COUNTED
@@ -43,19 +43,17 @@ class Front:
     due_at: datetime
 
 
-async def receive(work: Work, sends: Sequence[wire.Send], bodies: dict[str, bytes]) -> None:
-    """One row a message, due at once; a message that came before changes nothing. `bodies` are the hand-offs', by message id."""
+async def receive(work: Work, sends: Sequence[wire.Send], bodies: dict[str, bytes]) -> list[wire.Send]:
+    """One row a message, due at once; answers those that are new, for one that came before changes nothing.
+
+    `bodies` are the hand-offs', by message id.
+    """
     now_is = await leads.resolve(work.conn, {send.lead_id for send in sends})
     rows = [_row(send, now_is[send.lead_id], bodies.get(send.id), work.now) for send in sends]
     new = await insert_new(work.conn, DELIVERIES, rows, "id")
     fresh = [send for send in sends if send.id in new]
     await _count_received(work.conn, fresh)
-    handoffs = [
-        {"id": send.id, "delivery_id": send.id, "lead_id": now_is[send.lead_id], "status": "open", "opened_at": work.now}
-        for send in fresh
-        if send.kind == "handoff"
-    ]
-    await insert_new(work.conn, HANDOFFS, handoffs, "id")
+    return fresh
 
 
 def _row(send: wire.Send, lead_id: str, body: bytes | None, now: datetime) -> dict[str, Any]:

@@ -137,14 +137,36 @@ class EndpointRow(SQLModel, table=True):
 
 
 class HandoffRow(SQLModel, table=True):
-    """A hot lead given to sales; it alone judges an answer."""
+    """A hot lead given to sales; it alone judges an answer. Its columns are those of `handoffs.Handoff`."""
 
     __tablename__ = "mailer_handoff"
+    __table_args__ = (
+        Index("ix_mailer_handoff_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
+        Index("ix_mailer_handoff_delivery", "delivery_id", unique=True),
+        Index("ix_mailer_handoff_lead", "lead_id"),
+        Index("ix_mailer_handoff_newest", "opened_at"),
+    )
     id: str = Field(primary_key=True)
     delivery_id: str
     lead_id: str
     status: str  # open | accepted | rejected | expired
     opened_at: datetime = Field(sa_type=Instant)
+    due_at: datetime | None = Field(default=None, sa_type=Instant)
+    told_at: datetime | None = Field(default=None, sa_type=Instant)
+    snoozed_until: datetime | None = Field(default=None, sa_type=Instant)
+    answered_at: datetime | None = Field(default=None, sa_type=Instant)
+    reason: str | None = None
+    moves: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+
+
+class RequestRow(SQLModel, table=True):
+    """A message asked for over the API under an Idempotency-Key: what was asked, as a keyed digest, and what came of it."""
+
+    __tablename__ = "mailer_request"
+    key: str = Field(primary_key=True)
+    digest: bytes = Field(sa_type=Blob)
+    delivery_id: str
+    at: datetime = Field(sa_type=Instant)
 
 
 def _table(row: type[SQLModel]) -> Table:
@@ -160,3 +182,4 @@ SUPPRESSIONS = _table(SuppressionRow)
 ADDRESSES = _table(AddressRow)
 ENDPOINTS = _table(EndpointRow)
 HANDOFFS = _table(HandoffRow)
+REQUESTS = _table(RequestRow)

@@ -71,3 +71,20 @@ def _mailer() -> None:
         sa.Column("confirmed_at", Instant(), nullable=True),
         sa.PrimaryKeyConstraint("address"),
     )
+    for column in ("due_at", "told_at", "snoozed_until", "answered_at"):
+        op.add_column("mailer_handoff", sa.Column(column, Instant(), nullable=True))
+    op.add_column("mailer_handoff", sa.Column("reason", sa.String(), nullable=True))
+    op.add_column("mailer_handoff", sa.Column("moves", sa.Integer(), nullable=False, server_default="0"))
+    due = sa.text("due_at IS NOT NULL")
+    op.create_index("ix_mailer_handoff_due", "mailer_handoff", ["due_at"], sqlite_where=due, postgresql_where=due)
+    op.create_index("ix_mailer_handoff_delivery", "mailer_handoff", ["delivery_id"], unique=True)
+    op.create_index("ix_mailer_handoff_lead", "mailer_handoff", ["lead_id"])
+    op.create_index("ix_mailer_handoff_newest", "mailer_handoff", ["opened_at"])
+    op.create_table(
+        "mailer_request",
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("delivery_id", sa.String(), nullable=False),
+        sa.Column("at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("key"),
+    )
