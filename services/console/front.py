@@ -19,6 +19,8 @@ OWNERS = {
     "/api/visits": "journeys",
     "/api/deliveries": "mailer",
     "/api/suppressions": "mailer",
+    "/api/handoffs": "mailer",
+    "/api/endpoints": "mailer",
     "/api/messages": "mailer",
     "/o/": "mailer",
     "/c/": "mailer",
