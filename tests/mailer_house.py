@@ -120,7 +120,7 @@ class House:
         return [event.name for event in self.log.events]
 
     def api(self) -> httpx.AsyncClient:
-        app = create_app(self.ports, self.outbox, self.readers, self.desk, self.links, lambda: None)
+        app = create_app(self.ports, self.outbox, self.editions, self.links, lambda: None)
         headers = {"Authorization": "Bearer sk_admin"}
         return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://mailer", headers=headers)
 

@@ -147,5 +147,5 @@ async def _stop(work: Work, row: Delivery, why: str) -> None:
 
 async def _tell(work: Work, row: Delivery, handoff: Handoff, word: str) -> None:
     lead_id = (await leads.resolve(work.conn, [handoff.lead_id]))[handoff.lead_id]
-    work.publish(wire.EVENTS, lead_id, handoff_event(row.send, handoff, word, work.now, lead_id))
+    store.tell(work, handoff_event(row.send, handoff, word, work.now, lead_id))
     logger.info("handoff.moved", handoff_id=handoff.id, word=word, moves=handoff.moves)

@@ -89,6 +89,14 @@ async def load_leads(connection: AsyncConnection, lead_ids: Iterable[str]) -> di
     return {asked: leads[is_now] for asked, is_now in now_is.items() if is_now in leads}
 
 
+async def find_by_address(connection: AsyncConnection, address: str) -> str | None:
+    """The lead whose address this is; of several the one seen last. One that only a browser says to have it is not."""
+    found = await connection.execute(select(LEADS.c.lead).where(LEADS.c.address == address.strip().lower(), LEADS.c.lead != b""))
+    leads = [lead for lead in map(_decode_lead, found.scalars()) if lead.address_trusted]
+    best = max(leads, key=lambda lead: (lead.last_seen_at, lead.id), default=None)
+    return None if best is None else best.id
+
+
 async def load_suppressions(connection: AsyncConnection, addresses: Iterable[str]) -> dict[str, list[Suppression]]:
     """What stands against each of the addresses, by `address_key`."""
     keys = {address_key(address) for address in addresses}

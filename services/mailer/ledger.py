@@ -227,7 +227,7 @@ def _tell_bounced(work: Work, ending: Ending) -> None:
     """The relay knows at once that nobody lives there: a hard bounce, which ends marketing journeys before any goes on past its send."""
     delivery, outcome = ending.claim.delivery, ending.outcome
     assert isinstance(outcome, Refused)
-    work.publish(wire.EVENTS, delivery.lead_id, mail_event(delivery, BOUNCED, work.now, kind="hard", reason=outcome.reason))
+    store.tell(work, mail_event(delivery, BOUNCED, work.now, kind="hard", reason=outcome.reason))
 
 
 def _dead_address(ending: Ending, now: datetime) -> dict[str, object]:

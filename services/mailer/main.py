@@ -16,6 +16,7 @@ from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.handoff_pages import create_handoff_pages
 from services.mailer.ledger import Ledger
 from services.mailer.links import Links
+from services.mailer.messages_api import message_routes
 from services.mailer.pages import create_pages
 from services.mailer.readers import LedgerReaders
 from services.mailer.relay import parse_smtp_url
@@ -67,7 +68,7 @@ def build(
     activities = Consumer(ACTIVITIES, ports, outbox, on_activities)
     return Service(
         NAME,
-        create_app(ports, outbox, LedgerReaders(outbox, ports.database, editions), desk, links, metronome.wake),
+        create_app(ports, outbox, editions, links, metronome.wake),
         loops=[messages.run, activities.run, deliver, Metronome("hand-offs", ports.clock, desk.tick).run],
         chores=[Chore("mailer outbox", timedelta(seconds=5), outbox.sweep)],
     )
@@ -84,11 +85,14 @@ def build_scheduler(
     return Scheduler(outbox, ports.database, ports.clock, ledger, editions, attempts, settle, alone=alone)
 
 
-def create_app(ports: Ports, outbox: Outbox, readers: LedgerReaders, desk: HandoffDesk, links: Links, wake: Callable[[], None]) -> FastAPI:
+def create_app(ports: Ports, outbox: Outbox, editions: Editions, links: Links, wake: Callable[[], None]) -> FastAPI:
     """The mailer's HTTP face. `wake` tells the scheduler that something may be due."""
+    readers = LedgerReaders(outbox, ports.database, editions)
+    desk = HandoffDesk(outbox, ports.database, editions, links.respond_url)
     routers = [
         ledger_routes(ports),
         action_routes(ports, outbox, wake),
+        message_routes(outbox, editions, ports.signer, wake),
         handoff_routes(ports),
         suppression_routes(ports, outbox),
         audit_routes(ports),

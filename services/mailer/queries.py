@@ -127,11 +127,11 @@ def _step_counts(key: tuple[str, str], received: int, states: Mapping[str, int])
 async def count_received(connection: AsyncConnection, before: datetime) -> list[dict[str, Any]]:
     """How many of the messages whose step was reached before then are here, by journey and step.
 
-    What told a fallback does not count: no journey asked for it.
+    What told a fallback, and what was asked for over the API, does not count: no journey asked for it.
     """
     rows = await connection.execute(
         select(D.journey, D.step, func.count().label("count"))
-        .where(D.reached_at < before, ~_TO_FALLBACK)
+        .where(D.reached_at < before, D.journey != "", ~_TO_FALLBACK)
         .group_by(D.journey, D.step)
         .order_by(D.journey, D.step)
     )

@@ -113,4 +113,4 @@ async def _first(connection: AsyncConnection, delivery_id: str, column: str, at:
 
 async def _tell(work: Work, delivery: Delivery, name: str, at: datetime, hit: str, about: dict[str, object]) -> None:
     lead_id = (await leads.resolve(work.conn, [delivery.lead_id]))[delivery.lead_id]
-    work.publish(wire.EVENTS, lead_id, mail_event(delivery, name, at, lead_id=lead_id, hit=hit, **about))
+    store.tell(work, mail_event(delivery, name, at, lead_id=lead_id, hit=hit, **about))

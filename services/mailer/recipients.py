@@ -39,7 +39,7 @@ class Recipients:
 
     def of(self, delivery: Delivery) -> Recipient | None:
         """The recipient as he stands now; None where his lead is not known."""
-        lead = self.leads.get(delivery.lead_id)
+        lead = self._lead(delivery)
         if lead is None:
             return None
         key = address_key(address_of(delivery.send, lead) or "")
@@ -48,7 +48,7 @@ class Recipients:
 
     def takes(self, delivery: Delivery, at: datetime | None) -> None:
         """The delivery goes: at this moment, or (None) it is in hand."""
-        lead = self.leads.get(delivery.lead_id)
+        lead = self._lead(delivery)
         if lead is None or delivery.send.category != "marketing":
             return
         mailed = self.mailed.setdefault(address_key(address_of(delivery.send, lead) or ""), Mailed())
@@ -56,6 +56,14 @@ class Recipients:
             mailed.going += 1
         else:
             mailed.at.append(at)
+
+    def _lead(self, delivery: Delivery) -> wire.Lead | None:
+        return self.leads.get(delivery.lead_id) if delivery.lead_id else stranger(delivery.send)
+
+
+def stranger(send: wire.Send) -> wire.Lead:
+    """Whom a message asked for over the API goes to, where nobody is known by that address: a lead of whom we know the address."""
+    return wire.Lead(id="", email=send.to, created_at=send.entered_at, last_seen_at=send.entered_at)
 
 
 async def load_recipients(
@@ -65,6 +73,7 @@ async def load_recipients(
     mails = [delivery for delivery in deliveries if delivery.kind == "email"]
     known = await leads.load_leads(connection, [mail.lead_id for mail in mails])
     addresses = {mail.id: address_of(mail.send, known[mail.lead_id]) for mail in mails if mail.lead_id in known}
+    addresses |= {mail.id: mail.send.to for mail in mails if not mail.lead_id}
     suppressions = await leads.load_suppressions(connection, {address for address in addresses.values() if address})
     keys = {address_key(addresses.get(mail.id) or "") for mail in mails if mail.send.category == "marketing"} - {""}
     if policy.caps:

@@ -249,7 +249,13 @@ def _tell(work: Work, delivery: Delivery, state: State) -> None:
     name = EVENT_OF.get(state.status)
     if name is not None and delivery.kind == "email":
         why = {"reason": state.reason} if state.reason else {}
-        work.publish(wire.EVENTS, delivery.lead_id, mail_event(delivery, name, work.now, **why))
+        tell(work, mail_event(delivery, name, work.now, **why))
+
+
+def tell(work: Work, event: wire.Event) -> None:
+    """Tell an event of its lead. Of a message asked for over the API for somebody who is none, there is nobody to tell it of."""
+    if event.lead_id:
+        work.publish(wire.EVENTS, event.lead_id, event)
 
 
 async def requeue(work: Work, delivery: Delivery) -> None:

@@ -98,6 +98,7 @@ class LeadRow(SQLModel, table=True):
     """A lead as its newest activity told; one that became part of another stays as a tombstone that names it."""
 
     __tablename__ = "mailer_lead"
+    __table_args__ = (Index("ix_mailer_lead_address", "address"),)
     id: str = Field(primary_key=True)
     sequence: int
     address: str | None = None

@@ -71,6 +71,7 @@ def _mailer() -> None:
         sa.Column("confirmed_at", Instant(), nullable=True),
         sa.PrimaryKeyConstraint("address"),
     )
+    op.create_index("ix_mailer_lead_address", "mailer_lead", ["address"])
     for column in ("due_at", "told_at", "snoozed_until", "answered_at"):
         op.add_column("mailer_handoff", sa.Column(column, Instant(), nullable=True))
     op.add_column("mailer_handoff", sa.Column("reason", sa.String(), nullable=True))
