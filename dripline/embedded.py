@@ -73,7 +73,7 @@ class House:
     def loops(self, *chores: Chore) -> list[Loop]:
         """What runs on the worker's loop; `chores` are done beside the house's own."""
         ours = [
-            Chore("keys", timedelta(seconds=5), self.ports.keys.reload),
+            Chore("keys", timedelta(seconds=5), self.ports.keys.refresh),
             Chore("clock", RESERVE_EVERY, self._reserve_time),
             Chore("log retention", timedelta(hours=1), self._drop_old_segments),
         ]
@@ -110,7 +110,7 @@ def build_house(folder: DataFolder, settings: RunSettings, url: str, password: s
     """Build all services on a folder that this process has locked, bringing its database up to date first. Raises ConfigurationError."""
     migrate(folder.database_url)
     clock = FolderClock(folder, speed)
-    database = Database(folder.database_url)
+    database = Database(folder.database_url, sole=True)
     log = EmbeddedLog(folder.log, clock)
     write_key = settings.write_key.get_secret_value() if settings.write_key else folder.write_key()
     api_key = settings.api_key.get_secret_value() if settings.api_key else folder.api_key()

@@ -85,10 +85,15 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 
 class Database:
-    """Transactions and snapshots on one database, usable from any event loop; each loop has connections of its own."""
+    """Transactions and snapshots on one database, usable from any event loop; each loop has connections of its own.
 
-    def __init__(self, url: str) -> None:
+    `sole`: nobody else writes to it while this process lives, so that what nobody here has changed need not be looked at again.
+    """
+
+    def __init__(self, url: str, *, sole: bool = False) -> None:
         self.url = url
+        self._sole = sole
+        self._commits = 0
         self._on_sqlite = url.startswith("sqlite")
         self._turn = Turn()
         self._engines: dict[tuple[asyncio.AbstractEventLoop, str], AsyncEngine] = {}
@@ -103,8 +108,14 @@ class Database:
             async with translated(), self._engine("write").begin() as connection:
                 yield connection
             return
-        async with self._turn, translated(), self._engine("write").begin() as connection:
-            yield connection
+        async with self._turn:
+            async with translated(), self._engine("write").begin() as connection:
+                yield connection
+            self._commits += 1
+
+    def changes(self) -> int | None:
+        """A number that is the same as before only if nothing was written since; None where others may write, too."""
+        return self._commits if self._sole else None
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

@@ -46,6 +46,7 @@ class KeyRing:
         self._fixed = {_hash(token): key for token, key in fixed}
         self._live = dict(self._fixed)
         self._tokens: dict[str, Key] = {}  # tokens seen, so that the hot path hashes none
+        self._as_of: int | None = None  # the database's changes that the last refresh knew of
         self._trusted = False  # whether the stored keys have been read, and the last reading succeeded
 
     def find(self, token: str) -> Key | None:
@@ -60,6 +61,13 @@ class KeyRing:
             return None
         self._tokens[token] = key
         return key
+
+    async def refresh(self) -> None:
+        """Read the stored keys anew, unless nothing was written since they were read last. Raises Outage as `reload` does."""
+        changes = self._database.changes()
+        if changes is None or changes != self._as_of:
+            await self.reload()
+            self._as_of = changes
 
     async def reload(self) -> None:
         """Read the stored keys anew. Raises Outage; then those known go on working."""

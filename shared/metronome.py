@@ -16,12 +16,18 @@ SHORTEST_SLEEP = 0.005  # seconds: what is due but cannot be done now does not s
 
 
 class Metronome:
-    """Calls one tick for ever. The simulator calls the same tick itself."""
+    """Calls one tick for ever. The simulator calls the same tick itself.
 
-    def __init__(self, name: str, clock: Clock, tick: Tick) -> None:
+    `changes` is a number that stays while nothing is written (`Database.changes`): while it does and nothing is due, beats are left out.
+    """
+
+    def __init__(self, name: str, clock: Clock, tick: Tick, changes: Callable[[], int | None] = lambda: None) -> None:
         self._name = name
         self._clock = clock
         self._tick = tick
+        self._changes = changes
+        self._seen: int | None = None  # the changes that the last beat knew of; None: beat again in any case
+        self._due: datetime | None = None
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -29,11 +35,8 @@ class Metronome:
         self._loop = asyncio.get_running_loop()
         while True:
             self._woken.clear()
-            seconds = await self._beat()
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._woken.wait()
-            except TimeoutError:
+            await self._beat()
+            while not await self._is_woken() and self._is_quiet():
                 continue
 
     def wake(self) -> None:
@@ -41,15 +44,30 @@ class Metronome:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._woken.set)
 
-    async def _beat(self) -> float:
+    async def _is_woken(self) -> bool:
+        """Sleep; whether it was somebody who ended it."""
         try:
-            due = await self._tick(self._clock.now())
+            async with asyncio.timeout(self._sleep()):
+                return await self._woken.wait()
+        except TimeoutError:
+            return False
+
+    def _sleep(self) -> float:
+        if self._due is None:
+            return LONGEST_SLEEP
+        return min(LONGEST_SLEEP, max(SHORTEST_SLEEP, self._clock.seconds_until(self._due)))
+
+    def _is_quiet(self) -> bool:
+        if self._seen is None or self._seen != self._changes():
+            return False
+        return self._due is None or self._clock.seconds_until(self._due) > 0
+
+    async def _beat(self) -> None:
+        seen, self._seen, self._due = self._changes(), None, None
+        try:
+            self._due = await self._tick(self._clock.now())
+            self._seen = seen
         except Outage as outage:
             logger.warning("metronome.held", name=self._name, why=str(outage))
-            return LONGEST_SLEEP
         except Exception:  # noqa: BLE001 - one bad beat must not stop the clock
             logger.exception("metronome.beat_failed", name=self._name)
-            return LONGEST_SLEEP
-        if due is None:
-            return LONGEST_SLEEP
-        return min(LONGEST_SLEEP, max(SHORTEST_SLEEP, self._clock.seconds_until(due)))

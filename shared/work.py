@@ -68,6 +68,8 @@ class Outbox:
         self._clock = clock
         self._wall = wall
         self._published: deque[int] = deque()  # appended already; their rows go with the next commit
+        self._owed: set[int] = set()  # committed, and not appended yet
+        self._is_clean = False  # nobody left anything from before this process, which alone writes
 
     @asynccontextmanager
     async def work(self) -> AsyncIterator[Work]:
@@ -85,6 +87,7 @@ class Outbox:
         except BaseException:
             self._published.extend(done)  # their rows are still there
             raise
+        self._owed.update(blob_id for blob_id, _, _ in blobs)
         for blob_id, topic, pairs in blobs:
             await self._publish(blob_id, topic, pairs)
 
@@ -93,18 +96,24 @@ class Outbox:
         if self._published:
             async with self.work():
                 pass
-        async with self._database.reading() as connection:
-            found = await connection.execute(
-                select(col(OutboxBlob.id), col(OutboxBlob.topic), col(OutboxBlob.records))
-                .where(col(OutboxBlob.service) == self.service, col(OutboxBlob.created_at) <= self._wall() - STRANDED_AFTER)
-                .order_by(col(OutboxBlob.id))
-                .limit(100)
-            )
-            stranded = found.all()
+        if self._is_clean and not self._owed:
+            return 0
+        stranded = await self._find_stranded()
         for blob_id, topic, records in stranded:
             if blob_id not in self._published:
                 await self._publish(blob_id, topic, _unpack(records))
         return len(stranded)
+
+    async def _find_stranded(self) -> Sequence[tuple[int, str, bytes]]:
+        old = col(OutboxBlob.created_at) <= self._wall() - STRANDED_AFTER
+        columns = (col(OutboxBlob.id), col(OutboxBlob.topic), col(OutboxBlob.records), old)
+        async with self._database.reading() as connection:
+            found = await connection.execute(
+                select(*columns).where(col(OutboxBlob.service) == self.service).order_by(col(OutboxBlob.id)).limit(100)
+            )
+            left = found.all()
+        self._is_clean = not left and self._database.changes() is not None
+        return [(blob_id, topic, records) for blob_id, topic, records, is_old in left if is_old]
 
     def _take_published(self) -> list[int]:
         """Several works may be open at once, on several loops: each blob's row is deleted by one of them."""
@@ -131,6 +140,7 @@ class Outbox:
             logger.exception("outbox.failed", service=self.service, topic=topic, records=len(pairs))
         else:
             self._published.append(blob_id)
+            self._owed.discard(blob_id)
 
     async def _append(self, topic: str, pairs: Pairs) -> None:
         try:

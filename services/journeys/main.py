@@ -36,7 +36,7 @@ def build(_settings: JourneysSettings, ports: Ports, environ: Mapping[str, str] 
     consumer = Consumer(ACTIVITIES, ports, outbox, handler.handle, after_commit=lambda: metronome.wake())
     hold = Hold(partial(ports.log.backlog_since, UPSTREAM, EVENTS), consumer.backlog_since)
     scheduler = Scheduler(ports.database, outbox, catalogue, hold)
-    metronome = Metronome("journeys", ports.clock, scheduler.tick)
+    metronome = Metronome("journeys", ports.clock, scheduler.tick, ports.database.changes)
 
     async def forget_recent() -> None:
         async with outbox.work() as work:

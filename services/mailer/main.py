@@ -52,7 +52,7 @@ def build(
     mail = mail or SmtpTransport(parse_smtp_url(settings.smtp_url.get_secret_value()))
     webhooks = webhooks or WebhookTransport(settings.allow_private_webhooks)
     scheduler = build_scheduler(ports, outbox, editions, links, mail, webhooks, alone=settings.sole_owner)
-    metronome = Metronome(NAME, ports.clock, scheduler.tick)
+    metronome = Metronome(NAME, ports.clock, scheduler.tick, ports.database.changes)
     scheduler.on_free = metronome.wake
 
     async def deliver() -> None:

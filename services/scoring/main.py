@@ -25,8 +25,8 @@ def build(settings: ScoringSettings, ports: Ports, environ: Mapping[str, str] = 
     outbox = Outbox("scoring", ports.database, ports.log, ports.clock)
     rulebook = Rulebook(ports.playbooks, environ)
     events = Consumer(EVENTS, ports, outbox, Scoring(rulebook).on_events)
-    sweep = Metronome("readiness", ports.clock, Sweep(ports.database, outbox, rulebook).tick)
-    renewal = Metronome("renewal", ports.clock, Renewal(ports.database, outbox, rulebook).step)
+    sweep = Metronome("readiness", ports.clock, Sweep(ports.database, outbox, rulebook).tick, ports.database.changes)
+    renewal = Metronome("renewal", ports.clock, Renewal(ports.database, outbox, rulebook).step, ports.database.changes)
     routers = [lead_routes(ports, outbox, rulebook), audit_routes(ports, rulebook), dead_letter_routes(ports, outbox)]
     return Service(
         "scoring",

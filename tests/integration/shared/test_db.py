@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, select, text
 
-from shared.db import Database, among, insert_new, upsert
+from shared.db import Database, among, compare_and_set, insert_new, upsert
 from shared.errors import Outage
 from shared.instant import Instant
 
@@ -119,3 +119,31 @@ async def test_a_full_database_is_an_outage_and_heals(database: Database):
     async with database.transaction() as connection:
         await connection.execute(text("PRAGMA max_page_count=1000000"))
         await connection.execute(TABLE.insert(), [{"name": f"{n}" * 500} for n in range(100)])
+
+
+async def test_a_sole_writer_knows_whether_anything_was_written(tmp_path: Path):
+    url = f"sqlite+aiosqlite:///{tmp_path}/sole.db"
+    database, another = Database(url, sole=True), Database(url)
+    before = database.changes()
+    async with database.transaction() as connection:
+        await connection.run_sync(TABLE.create)
+    after = database.changes()
+    async with database.reading() as connection:
+        await connection.execute(select(TABLE))
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction():
+            raise ZeroDivisionError
+    assert (database.changes(), another.changes()) == (after, None)
+    assert before is not None
+    assert before != after
+    await database.close()
+
+
+async def test_a_row_is_set_only_where_it_is_what_it_was(database: Database):
+    async with database.transaction() as connection:
+        await upsert(connection, TABLE, [{"name": "a", "n": 1, "at": None}, {"name": "b", "n": 2, "at": MOMENT}], ["name"])
+        rows = [{"name": "a", "n": 5, "at": MOMENT, "was": 1}, {"name": "b", "n": 5, "at": None, "was": 1}]
+        assert await compare_and_set(connection, TABLE, rows, "name", "n") == 1
+        assert await compare_and_set(connection, TABLE, [], "name", "n") == 0
+        found = await connection.execute(select(TABLE).order_by(TABLE.c.name))
+        assert [tuple(row) for row in found] == [("a", 5, MOMENT), ("b", 2, MOMENT)]

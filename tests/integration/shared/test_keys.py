@@ -82,3 +82,16 @@ async def test_while_the_store_is_away_known_keys_work_and_nobody_is_turned_away
         await connection.execute(text("ALTER TABLE away RENAME TO shared_key"))
     await ring.reload()
     assert ring.find("pk_unknown") is None
+
+
+async def test_keys_are_read_anew_only_where_something_was_written(tmp_path: Path, database: Database):
+    sole = Database(database.url, sole=True)
+    ring = KeyRing(sole, FakeClock(START))
+    await ring.refresh()
+    _, elsewhere = await KeyRing(database, FakeClock(START)).create("write", None, "somebody who does not count")
+    await ring.refresh()
+    assert ring.find(elsewhere) is None
+    await KeyRing(sole, FakeClock(START)).create("write", None, "shop")
+    await ring.refresh()
+    assert ring.find(elsewhere) is not None
+    await sole.close()

@@ -208,6 +208,26 @@ async def test_what_was_committed_while_the_log_was_away_is_swept_out_later(port
         assert (await connection.execute(select(OutboxBlob.id))).all() == []
 
 
+async def test_who_alone_writes_looks_once_for_what_was_left_and_then_knows(tmp_path: Path, ports: Ports):
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.db", sole=True)
+    log = AwayLog(ports.log)
+    log.away = False
+    now = real_now()
+    outbox = Outbox("scoring", database, log, ports.clock, wall=lambda: now)
+    assert await outbox.sweep() == 0
+    async with Outbox("scoring", ports.database, AwayLog(ports.log), ports.clock, wall=lambda: now).work() as work:
+        work.publish_raw("activities", "k", b"somebody else's, who cannot be")
+    now += timedelta(seconds=6)
+    assert await outbox.sweep() == 0
+    log.away = True
+    async with outbox.work() as work:
+        work.publish_raw("activities", "k", b"ours")
+    log.away = False
+    now += timedelta(seconds=6)
+    assert await outbox.sweep() == 2
+    await database.close()
+
+
 async def test_nothing_is_published_from_a_work_that_fails(ports: Ports):
     outbox = Outbox("scoring", ports.database, ports.log, ports.clock)
 

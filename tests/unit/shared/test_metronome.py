@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from structlog.testing import capture_logs
 
 from shared.clock import FakeClock
@@ -36,8 +37,8 @@ class Beats:
 
 
 @asynccontextmanager
-async def running(tick: Beats, clock: FakeClock) -> AsyncIterator[Metronome]:
-    metronome = Metronome("test", clock, tick)
+async def running(tick: Beats, clock: FakeClock, changes: Callable[[], int | None] = lambda: None) -> AsyncIterator[Metronome]:
+    metronome = Metronome("test", clock, tick, changes)
     task = asyncio.create_task(metronome.run())
     try:
         yield metronome
@@ -93,6 +94,36 @@ async def test_an_outage_and_a_bug_are_told_and_stop_it_not():
                 await beats.reach(count, SHORT)
                 metronome.wake()
     assert [entry["event"] for entry in logs[:2]] == ["metronome.held", "metronome.beat_failed"]
+
+
+async def test_while_nothing_is_written_and_nothing_is_due_beats_are_left_out():
+    beats, changes = Beats(), [7]
+    async with running(beats, FakeClock(START), lambda: changes[0]):
+        await beats.reach(1, SHORT)
+        with pytest.raises(TimeoutError):
+            await beats.reach(2, LONGEST_SLEEP * 1.5)
+        changes[0] = 8
+        await beats.reach(2, LONGEST_SLEEP * 1.5)
+
+
+async def test_what_comes_due_is_done_though_nothing_is_written():
+    clock = FakeClock(START)
+    beats = Beats(lambda count: START + timedelta(minutes=1) if count == 1 else None)
+    async with running(beats, clock, lambda: 7):
+        await beats.reach(1, SHORT)
+        clock.advance(timedelta(minutes=1))
+        await beats.reach(2, LONGEST_SLEEP * 1.5)
+
+
+async def test_a_beat_that_failed_is_made_good_though_nothing_is_written():
+    def answer(count: int) -> datetime | None:
+        if count == 1:
+            raise Outage("the database is away")
+        return None
+
+    beats = Beats(answer)
+    async with running(beats, FakeClock(START), lambda: 7):
+        await beats.reach(2, LONGEST_SLEEP * 1.5)
 
 
 def test_one_that_never_ran_can_be_woken():
