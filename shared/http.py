@@ -75,7 +75,9 @@ def allow(*roles: Role) -> Any:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         keys: KeyRing = request.app.state.ports.keys
         key = keys.find(token.strip()) if scheme.lower() == "bearer" else None
-        if key is None or key.kind != "secret":
+        if key is not None and key.kind == "write":
+            raise Problem(403, "forbidden", "a write key may post events at /v1/ and nothing else; here it takes a secret key, `sk_…`")
+        if key is None:
             raise Problem(401, "unauthorized", "send `Authorization: Bearer sk_…`; `dripline keys create` makes a key")
         if key.role != "admin" and key.role not in roles:
             raise Problem(403, "forbidden", f"a key of role {key.role} may not do this; it takes {' or '.join(('admin', *roles))}")

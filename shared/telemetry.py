@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 EVENTS_ACCEPTED = Counter("dripline_events_accepted_total", "Events answered with 200.")
 EVENTS_REJECTED = Counter("dripline_events_rejected_total", "Events set aside by ingest.", ["code"])
 RETRIED_CALLS = Counter("dripline_retried_calls_total", "Tracking calls that their client says it has sent before (X-Retry-Count).")
+LIMITED_CALLS = Counter("dripline_limited_calls_total", "Calls with a write key put off because of a limit.")
 RECORDS_HANDLED = Counter("dripline_records_handled_total", "Records handled, by service and topic.", ["service", "topic"])
 DEAD_LETTERS = Counter("dripline_dead_letters_total", "Records set aside.", ["service", "code"])
 OUTAGES = Counter("dripline_outages_total", "Times a service held and tried again.", ["service"])

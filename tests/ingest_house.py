@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.ingest.api import TrackingApi
+from services.ingest.limits import Limits, Rate
 from services.ingest.website import website_routes
 from shared.clock import FakeClock
 from shared.errors import Outage
@@ -55,21 +56,27 @@ class Ingest:
     """The API over fakes. `post` speaks ASGI, so a test decides how the body arrives."""
 
     memory: int = 128 << 20
+    limits: Limits = field(default_factory=lambda: Limits(Rate(0, 60), Rate(0, 60), Rate(0, 3600)))
+    proxies: int = 0
+    public_url: str = ""
     log: RecordingLog = field(default_factory=RecordingLog)
     keys: Keys = field(default_factory=Keys)
     clock: FakeClock = field(default_factory=lambda: FakeClock(NOON))
 
     def __post_init__(self) -> None:
         ports = Ports(self.log, None, self.clock, self.keys, None, None)  # type: ignore[arg-type]  # the paths under test use only these
-        self.api = TrackingApi(ports, service_app("ingest", ports, [website_routes()]), self.memory)
+        pages = service_app("ingest", ports, [website_routes(self.keys, self.public_url)])  # type: ignore[arg-type]
+        self.api = TrackingApi(ports, pages, self.memory, self.limits, self.proxies)
 
-    async def post(self, path: str, body: Any, *, key: str | None = "pk_test", headers: dict[str, str] | None = None) -> Answer:
+    async def post(
+        self, path: str, body: Any, *, key: str | None = "pk_test", headers: dict[str, str] | None = None, peer: str = "127.0.0.1"
+    ) -> Answer:
         """Posts JSON, or bytes as they are; a tuple of bytes arrives piece by piece."""
         data = body if isinstance(body, bytes | tuple) else json.dumps(body).encode()
         given = dict(headers or {})
         if key is not None:
             given.setdefault("authorization", basic(key))
-        return await call(self.api, path, data if isinstance(data, tuple) else [data], given)
+        return await call(self.api, path, data if isinstance(data, tuple) else [data], given, peer=peer)
 
     async def begin(self, path: str, piece: bytes, headers: dict[str, str]) -> Answer:
         """Posts the first piece of a body whose rest never comes."""
@@ -85,7 +92,9 @@ class Ingest:
         return [decode_rejected(value) for _, value in self.log.topics.get(DEAD_LETTERS, [])]
 
 
-async def call(app: Any, path: str, chunks: Iterable[bytes], headers: dict[str, str], method: str = "POST") -> Answer:
+async def call(
+    app: Any, path: str, chunks: Iterable[bytes], headers: dict[str, str], method: str = "POST", query: str = "", peer: str = "127.0.0.1"
+) -> Answer:
     pieces = list(chunks)
     arriving = [{"type": "http.request", "body": piece, "more_body": index < len(pieces) - 1} for index, piece in enumerate(pieces)]
     sent: list[Any] = []
@@ -99,7 +108,8 @@ async def call(app: Any, path: str, chunks: Iterable[bytes], headers: dict[str, 
         sent.append(message)
 
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-    await app({"type": "http", "method": method, "path": path, "headers": raw, "query_string": b""}, receive, send)
+    scope = {"type": "http", "method": method, "path": path, "headers": raw, "query_string": query.encode(), "client": (peer, 1)}
+    await app(scope, receive, send)
     if not sent:
         return Answer(0, {}, b"")
     told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}

@@ -7,6 +7,7 @@ from base64 import b64decode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from urllib.parse import parse_qs
 
 from starlette.types import Message, Receive
 
@@ -22,6 +23,7 @@ STRANGERS_SECONDS = 20.0
 STRANGERS_SHARE, BROWSERS_SHARE = 8, 4
 """The part of all memory for bodies, one in so many, that is for those that no key came before, and for those that a write key did."""
 _PLAIN = ("", "identity")
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 class Busy(Exception):
@@ -39,7 +41,8 @@ class Headers:
     token: str | None
     encoding: str
     retries: bytes
-    from_page: bool
+    origin: bytes | None  # of the web page that calls
+    forwarded: str
 
     @classmethod
     def of(cls, raw: Iterable[tuple[bytes, bytes]]) -> "Headers":
@@ -49,7 +52,8 @@ class Headers:
             None if authorization is None else _basic_token(authorization),
             found.get(b"content-encoding", b"").decode("latin-1").strip().lower(),
             found.get(b"x-retry-count", b"").strip(),
-            b"origin" in found,
+            found.get(b"origin"),
+            found.get(b"x-forwarded-for", b"").decode("latin-1"),
         )
 
 
@@ -62,6 +66,15 @@ def _basic_token(value: bytes) -> str | None:
         return b64decode(encoded).partition(b":")[0].decode()
     except (binascii.Error, UnicodeDecodeError):
         return ""
+
+
+def pixel_text(query: bytes) -> bytes:
+    """What `?data=` says in base64, of either alphabet and with or without its end; empty where it says nothing."""
+    said = parse_qs(query.decode("latin-1")).get("data", [""])[0].replace(" ", "+").translate(_URL_SAFE).rstrip("=")
+    try:
+        return b64decode(said + "=" * (-len(said) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
 
 
 class Room:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from services.ingest.api import TrackingApi
 from services.ingest.consumer import on_rejected
+from services.ingest.limits import Limits, Rate
 from services.ingest.settings import IngestSettings
 from services.ingest.website import website_routes
 from shared.consumer import Consumer
@@ -18,11 +19,19 @@ from shared.work import Outbox
 def build(settings: IngestSettings, ports: Ports) -> Service:
     """Ingest, not yet started."""
     outbox = Outbox("ingest", ports.database, ports.log, ports.clock)
-    pages = service_app("ingest", ports, [dead_letter_routes(ports, outbox), website_routes()])
+    pages = service_app("ingest", ports, [dead_letter_routes(ports, outbox), website_routes(ports.keys, settings.public_url)])
     letters = Consumer(DEAD_LETTERS, ports, outbox, on_rejected)
     return Service(
         "ingest",
-        TrackingApi(ports, pages, settings.ingest_memory),
+        TrackingApi(ports, pages, settings.ingest_memory, _limits(settings), settings.trusted_proxies),
         loops=[letters.run],
         chores=[Chore("ingest outbox", timedelta(seconds=5), outbox.sweep)],
+    )
+
+
+def _limits(settings: IngestSettings) -> Limits:
+    return Limits(
+        per_key=Rate(settings.browser_events_per_key, 60),
+        per_ip=Rate(settings.browser_events_per_ip, 60),
+        per_address=Rate(settings.browser_events_per_address, 3600),
     )

@@ -1,4 +1,4 @@
-"""What the path of a tracking call says about its events: Segment's paths for servers, and the short ones of its browser client."""
+"""What the path of a tracking call says about its events: Segment's paths for servers, the short ones of its browser client, its pixel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ _TYPES = ("track", "identify", "page", "screen", "group", "alias")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`type` is empty for a batch, where each event says its own."""
+    """`type` is empty where each event says its own."""
 
     type: str = ""
     is_batch: bool = False
@@ -24,3 +24,5 @@ _ROUTES: Mapping[str, Route] = {
     "/v1/m": Route(is_metrics=True),
 }
 ROUTES: Mapping[str, Route] = {**_ROUTES, **{f"{path}/": route for path, route in _ROUTES.items()}}
+
+PIXELS: Mapping[str, Route] = {"/v1/pixel": Route(), **{f"/v1/pixel/{kind}": Route(type=kind) for kind in _TYPES}}

@@ -74,6 +74,16 @@ class _Texts(Struct, gc=False):
     batch: list[Raw]
 
 
+class _Parts(Struct, gc=False):
+    traits: Raw = Raw(b"")
+    properties: Raw = Raw(b"")
+    context: Raw = Raw(b"")
+
+
+class _Addressed(Struct, gc=False):
+    email: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """Why an event is set aside: a short stable code, and a text for people."""
@@ -118,6 +128,8 @@ class Sifted:
 _decode_glance = msgspec.json.Decoder(Glance).decode
 _decode_batch = msgspec.json.Decoder(_Batch).decode
 _decode_texts = msgspec.json.Decoder(_Texts).decode
+_decode_parts = msgspec.json.Decoder(_Parts).decode
+_decode_addressed = msgspec.json.Decoder(_Addressed).decode
 
 
 def keys_in(body: bytes) -> frozenset[str]:
@@ -151,6 +163,32 @@ def _check_context(context: bytes, events: int) -> None:
         raise InvalidMessage("too_deep", f"the batch's context is nested more than {DEEPEST - 1} levels deep")
 
 
+def addresses_in(envelope: Envelope) -> frozenset[str]:
+    """The email addresses that the events name, wherever an address of a lead may stand: in traits, properties, the context's traits."""
+    found = {_address(_part(encode(envelope.context), "traits"))} if envelope.context else set()
+    for text in envelope.texts:
+        if b"mail" in text or b"\\u" in text:  # nearly none
+            context = _part(text, "context")
+            found |= {_address(_part(text, "traits")), _address(_part(text, "properties")), _address(_part(context, "traits"))}
+    return frozenset(found - {""})
+
+
+def _part(text: bytes, name: str) -> bytes:
+    """The text of an object's part; empty where there is none."""
+    try:
+        return bytes(getattr(_decode_parts(text), name))
+    except msgspec.MsgspecError:
+        return b""
+
+
+def _address(text: bytes) -> str:
+    try:
+        found = _decode_addressed(text).email
+    except (msgspec.MsgspecError, RecursionError):
+        return ""
+    return found.strip().lower() if isinstance(found, str) and "@" in found else ""
+
+
 def sift(envelope: Envelope, call: Call) -> Sifted:
     """Parts the events that can be taken from those that cannot: one bad event spoils no other."""
     accepted: list[bytes] = []
@@ -177,6 +215,12 @@ def read_again(rejected: Rejected) -> Sequence[tuple[str, bytes]] | Rejection:
     except InvalidMessage:
         return Rejection(rejected.code, rejected.message)
     return sifted.parcels or Rejection(sifted.rejected[0][1].code, sifted.rejected[0][1].message)
+
+
+def unreadable(why: InvalidMessage, text: bytes, call: Call) -> Rejected:
+    """A text that is none of ours, to be kept with its reason."""
+    harmless = text.decode("utf-8", "replace").replace("\0", "")
+    return _rejected(Rejection(why.code, str(why)), harmless.encode(), call)
 
 
 def _strictly(body: bytes, *, is_batch: bool) -> Envelope | None:
@@ -301,7 +345,10 @@ def _without_key(item: bytes) -> bytes:
     """The event without the key it was sent with: secret keys are written down nowhere."""
     if b"writeKey" not in item:
         return item
-    found = loose.parse(item)
+    try:
+        found = loose.parse(item)
+    except InvalidMessage:  # kept as it is only where its key is a write key
+        return item
     return encode({name: value for name, value in found.items() if name != "writeKey"}) if isinstance(found, dict) else item
 
 

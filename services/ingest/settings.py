@@ -1,6 +1,6 @@
 """What ingest is told from outside. Read by `main` alone."""
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -10,3 +10,10 @@ class IngestSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DRIPLINE_", env_file=".env", frozen=True, extra="ignore")
 
     ingest_memory: PositiveInt = 128 << 20  # bytes of request bodies held at once; beyond it callers are asked to wait (429)
+    public_url: str = ""  # where browsers reach us, told to Segment's browser client; without it, where its request went
+
+    # What a write key may bring, all of it at once if need be; 0 is no limit. Secret keys have none.
+    browser_events_per_key: NonNegativeInt = 120_000  # a minute
+    browser_events_per_ip: NonNegativeInt = 3_000  # a minute, from one IP address
+    browser_events_per_address: NonNegativeInt = 120  # an hour, that name one email address
+    trusted_proxies: NonNegativeInt = 0  # how many proxies of ours stand in front and write X-Forwarded-For

@@ -16,10 +16,17 @@ from tests.ingest_house import Ingest
 
 
 @contextmanager
-def serving(ingest: Ingest) -> Iterator[str]:
-    """Ingest on a port, in a thread with a loop of its own; gives its address."""
+def serving(ingest: Ingest, asked: list[dict[str, str]] | None = None) -> Iterator[str]:
+    """Ingest on a port, in a thread with a loop of its own; gives its address. What is asked of it is added to `asked`, headers and all."""
+
+    async def listened(scope: Any, receive: Any, send: Any) -> None:
+        if asked is not None:
+            headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+            asked.append({"method": scope["method"], "path": scope["path"]} | headers)
+        await ingest.api(scope, receive, send)
+
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(ingest.api, log_level="error", lifespan="off", ws="none"))
+        server = uvicorn.Server(uvicorn.Config(listened, log_level="error", lifespan="off", ws="none"))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
         thread.start()
         try:

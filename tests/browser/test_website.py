@@ -260,7 +260,7 @@ def test_a_page_that_stays_tries_again_by_itself(shop: Shop):
     page = shop.open()
     with page.expect_response(lambda answer: answer.status == 503) as answer:
         pass
-    assert answer.value.headers["access-control-expose-headers"] == "Retry-After"
+    assert answer.value.headers["access-control-expose-headers"] == "Retry-After, X-RateLimit-Reset"
     shop.ingest.log.away = False
     assert shop.told(1) == [("page", "Page Viewed")]
     until(page, EMPTY_QUEUE)

@@ -1,6 +1,6 @@
 """Makes the environments of Segment's own clients under `.clients/`, each from its hash-pinned lock; does nothing where they stand already.
 
-`make test` and CI run it before the tests; no test ever installs anything. It needs the standard library and, for the Node client, npm.
+`make test` and CI run it before the tests; no test ever installs anything. It needs the standard library, and npm for those in JavaScript.
 An environment is stamped with the hash of its lock when it is whole: without the stamp it is made anew.
 """
 
@@ -15,14 +15,15 @@ HERE = Path(__file__).resolve().parent
 TARGET = HERE.parents[1] / ".clients"
 PYTHONS = ("python-2.3.5", "python-2.4.0")
 NODE = "node"
+BROWSERS = ("browser-1.83.0", "browser-1.84.3")
 NODE_FILES = ("package.json", "package-lock.json", ".npmrc")
 SECONDS = 300
 
 
 def stamp_of(name: str) -> str:
     """What the stamp of a whole environment says: the hash of all that it is made from."""
-    files = NODE_FILES if name == NODE else ("requirements.txt",)
-    made_by = "" if name == NODE else f"{sys.version_info.major}.{sys.version_info.minor}"
+    files = ("requirements.txt",) if name in PYTHONS else NODE_FILES
+    made_by = "" if name not in PYTHONS else f"{sys.version_info.major}.{sys.version_info.minor}"
     return hashlib.sha256(b"\0".join([made_by.encode(), *((HERE / name / file).read_bytes() for file in files)])).hexdigest()
 
 
@@ -61,7 +62,7 @@ def prepare(name: str) -> bool:
     shutil.rmtree(folder, ignore_errors=True)
     sys.stdout.write(f"Preparing Segment's client: {name}\n")
     try:
-        (_make_node if name == NODE else _make_python)(name, folder)
+        (_make_python if name in PYTHONS else _make_node)(name, folder)
     except (OSError, subprocess.SubprocessError) as error:
         sys.stderr.write(f"{name}: {error}\n")
         return False
@@ -70,4 +71,4 @@ def prepare(name: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if all([prepare(name) for name in (*PYTHONS, NODE)]) else 1)
+    sys.exit(0 if all([prepare(name) for name in (*PYTHONS, NODE, *BROWSERS)]) else 1)

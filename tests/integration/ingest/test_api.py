@@ -173,8 +173,10 @@ async def test_a_page_of_another_origin_may_ask_and_is_told_for_two_hours(ingest
         "access-control-allow-methods": "POST, GET, OPTIONS",
         "access-control-allow-headers": "authorization, content-type, content-encoding, x-retry-count",
         "access-control-max-age": "7200",
-        "access-control-allow-origin": "*",
-        "access-control-expose-headers": "Retry-After",
+        "access-control-allow-origin": "https://shop.example",
+        "access-control-allow-credentials": "true",
+        "access-control-expose-headers": "Retry-After, X-RateLimit-Reset",
+        "vary": "Origin",
     }
 
 
@@ -182,15 +184,17 @@ async def test_a_page_of_another_origin_may_ask_and_is_told_for_two_hours(ingest
 async def test_a_page_may_read_every_answer_and_a_server_pays_nothing_for_it(ingest: Ingest, key: str, body: Any, status: int) -> None:
     for path in ("/v1/track", "/v1/t"):
         answer = await ingest.post(path, body, key=key, headers={"origin": "https://shop.example"})
-        assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, "*")
-        assert answer.headers["access-control-expose-headers"] == "Retry-After"
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, "https://shop.example")
+        assert (answer.headers["access-control-allow-credentials"], answer.headers["vary"]) == ("true", "Origin")
+        assert answer.headers["access-control-expose-headers"] == "Retry-After, X-RateLimit-Reset"
         assert "access-control-allow-origin" not in (await ingest.post(path, body, key=key)).headers
 
 
 async def test_a_page_reads_when_to_come_back(ingest: Ingest) -> None:
     ingest.log.away = True
     answer = await ingest.post("/v1/t", a_track(), headers={"origin": "https://shop.example"})
-    assert (answer.status, answer.headers["retry-after"], answer.headers["access-control-allow-origin"]) == (503, "5", "*")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
 
 
 # Limits while the body streams in.
@@ -274,7 +278,7 @@ async def test_a_stranger_is_sent_away_before_his_body_is_taken_apart(ingest: In
     def read(*_: Any, **__: Any) -> None:
         raise AssertionError("taken apart")
 
-    monkeypatch.setattr("services.ingest.api.read", read)
+    monkeypatch.setattr("services.ingest.tracking.read", read)
     for body in (b"{", {"batch": []}, {"writeKey": "pk_x"}, {"batch": [{"writeKey": f"pk_{number}"} for number in range(100)]}):
         assert (await ingest.post("/v1/batch", body, key=None)).status == 401
 

@@ -198,7 +198,7 @@ async def test_an_unknown_lead_is_not_found(house: House):
 
 
 @pytest.mark.parametrize(
-    ("token", "reads", "writes"), [("sk_admin", 200, 404), ("sk_viewer", 200, 403), ("pk_write", 401, 401), ("", 401, 401)]
+    ("token", "reads", "writes"), [("sk_admin", 200, 404), ("sk_viewer", 200, 403), ("pk_write", 403, 403), ("", 401, 401)]
 )
 async def test_who_may_read_and_write(house: House, token: str, reads: int, writes: int):
     headers = {"Authorization": f"Bearer {token}"}

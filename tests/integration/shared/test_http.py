@@ -130,7 +130,7 @@ async def test_metrics_are_told(client: httpx.AsyncClient):
 
 @pytest.mark.parametrize(
     ("authorization", "status"),
-    [("Bearer sk_sales", 200), ("bearer  sk_admin", 200), ("Bearer sk_viewer", 403), ("Bearer pk_shop", 401), ("Basic sk_sales", 401)],
+    [("Bearer sk_sales", 200), ("bearer  sk_admin", 200), ("Bearer sk_viewer", 403), ("Bearer pk_shop", 403), ("Basic sk_sales", 401)],
 )
 async def test_a_secret_key_of_the_role_is_let_in(client: httpx.AsyncClient, authorization: str, status: int):
     assert (await client.get("/sales", headers={"Authorization": authorization})).status_code == status
