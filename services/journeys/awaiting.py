@@ -113,12 +113,9 @@ def _answers(walk: Walk, event: Event, asked: int | None) -> bool:
 
 
 def _came_before(walk: Walk, step: WaitForStep) -> Iterable[Remembered]:
-    """What has arrived already and may count, in its own order: what happened since the step, or since the entry (rule 2).
-
-    A walk that has not stood still yet came to its step with its entry, however late that arrived.
-    """
+    """What has arrived already and may count, in its own order: what happened since the step, or since the entry (rule 2)."""
     here = walk.enrollment
-    from_entry = step.since_entry or here.reached_at <= here.entered_at
+    from_entry = step.since_entry or walk.begins
     for one in sorted(walk.recent, key=lambda one: (one.event.at, one.sequence)):
         if one.late or one.event.depth > DEEPEST or one.event.name not in step.names:
             continue
@@ -163,4 +160,5 @@ def _met(walk: Walk, step: WaitForStep, case: Case, event: Event | None, depth: 
     at = max(reached, min(event.at, walk.now)) if event is not None else walk.now
     walk.waited(at, event.depth if event is not None else depth)
     walk.note(step.id, at if event is None else event.at, event)
+    walk.begins = False
     return case.to, at

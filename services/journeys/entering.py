@@ -112,6 +112,7 @@ def enter(journey: Journey, call: Call, known: KnownLead, past: Past, recent: Co
     if condition_holds(walk):
         return Refused("exit_when")
     walk.enter(call.entry, call.sequence, call.depth, call.trigger)
+    walk.begins = True
     if not _already_over(walk, recent):
         go(walk, journey.first, now)
     return Entered(*walk.result())

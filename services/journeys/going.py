@@ -29,6 +29,7 @@ def restart(walk: Walk) -> None:
     """Begin the walk anew from its first step."""
     walk.withdraw("restarted")
     walk.enrollment = replace(walk.enrollment, message=None, entered_at=walk.now, steps=None)
+    walk.begins = True
     go(walk, walk.journey.first, walk.now)
 
 

@@ -45,7 +45,7 @@ def reckon(walk: Walk) -> None:
     step, due = walk.step, walk.enrollment.due_at
     if not isinstance(step, WaitStep) or isinstance(step.wait, Lasting) or due is None or due <= walk.now:
         return
-    found = _due(walk, step, walk.now) or walk.now
+    found = max(_due(walk, step, walk.now) or walk.now, walk.now)
     if found != due:
         walk.move(due_at=found)
 

@@ -38,7 +38,7 @@ KINDS: dict[type[Step], StepKind] = {
 class Walk:
     """One enrollment, what is known of its lead, and the events of the lead that were kept (`recent`)."""
 
-    __slots__ = ("effects", "enrollment", "journey", "known", "now", "recent")
+    __slots__ = ("begins", "effects", "enrollment", "journey", "known", "now", "recent")
 
     def __init__(
         self, journey: Journey, enrollment: Enrollment, known: KnownLead, now: datetime, recent: Collection[Remembered] = ()
@@ -49,6 +49,7 @@ class Walk:
         self.now = now
         self.recent = recent
         self.effects: list[Effect] = []
+        self.begins = False  # whether it comes to its step straight from its entry, which may have happened long before it arrived
 
     def result(self) -> tuple[Enrollment, tuple[Effect, ...]]:
         """The enrollment with its next wake-up, and the effects."""

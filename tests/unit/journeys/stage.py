@@ -8,7 +8,7 @@ from services.journeys.catalogue import Control, InForce
 from services.journeys.dossier import Dossier, Loop, merge, react
 from services.journeys.engine import TimeCame
 from services.journeys.enrollment import Effect, Enrollment, Visit, message_id
-from services.journeys.entering import Call, Entered, Refused
+from services.journeys.entering import Entered, Refused, call_by_hand
 from services.journeys.loader import Journeys, load
 from shared.durations import parse_duration
 from shared.wire import OURSELVES, Activity, Entry, Event, Lead, Send, Withdraw, encode, replace
@@ -16,18 +16,20 @@ from tests.builders import NOON, a_lead
 
 
 @cache
-def journeys_of(*texts: str) -> Journeys:
+def journeys_of(*texts: str, zone: str = "UTC") -> Journeys:
     """The journeys written in these texts."""
-    return load({f"journeys/{text.split('journey:')[1].split()[0]}.yaml": text.encode() for text in texts}, {})
+    files = {f"journeys/{text.split('journey:')[1].split()[0]}.yaml": text.encode() for text in texts}
+    settings = f"mail: {{timezone: {zone}}}\nworking_hours: {{from: '09:00'}}\n"
+    return load(files | {"playbook.yaml": settings.encode()}, {})
 
 
 class Stage:
     """One lead, a clock, and the journeys in force."""
 
-    def __init__(self, *texts: str, lead: Lead | None = None) -> None:
-        self.in_force = InForce("v1", {}, {"v1": journeys_of(*texts)})
+    def __init__(self, *texts: str, lead: Lead | None = None, zone: str = "UTC", now: datetime = NOON) -> None:
+        self.in_force = InForce("v1", {}, {"v1": journeys_of(*texts, zone=zone)})
         self.lead = lead or a_lead()
-        self.now = NOON
+        self.now = now
         self.sequence = 0
         self.dossier = Dossier(self.lead.id)
         self.effects: list[Effect | Loop] = []
@@ -47,7 +49,7 @@ class Stage:
             name=name,
             at=self.now - parse_duration(ago),
             received_at=self.now,
-            source=OURSELVES if name.startswith("Email") else "pk_test",
+            source=OURSELVES if name.startswith(("Email", "Handoff", "Lead")) else "pk_test",
             properties=properties,
             depth=depth,
         )
@@ -59,7 +61,7 @@ class Stage:
         if not self.dossier.see(activity.sequence, encode(activity.lead)):
             return
         if activity.event.name in self.in_force.newest.watched:
-            self.dossier.remember(activity.event, activity.sequence)
+            self.dossier.remember(activity.event, activity.sequence, late=activity.late)
         starters = self.in_force.starters(activity.event.name)
         self.effects += react(self.dossier, activity, self.in_force.find, starters, self.now)
 
@@ -90,13 +92,21 @@ class Stage:
         enrollment = next(one for one in self.dossier.open.values() if one.message is not None)
         self.happens(name, enrollment_id=enrollment.id, transition=enrollment.message, **properties)
 
+    def answers(self, name: str, **properties: Any) -> None:
+        """Sales answers the hand-off that a walk waits for."""
+        enrollment = next(one for one in self.dossier.open.values() if one.awaits is not None)
+        self.happens(name, enrollment_id=enrollment.id, transition=enrollment.awaits, **properties)
+
     def asks(self, journey: str, key: str | None = None, **properties: Any) -> Entered | Refused:
         """Somebody enrolls the lead over the API."""
         found = self.in_force.find(self.in_force.version, journey)
         assert found is not None
         assert self.dossier.known is not None
         entry = Entry(at=self.now, event_id=f"api.{len(self.effects)}", properties=properties)
-        outcome = self.dossier.admit(found, Call(key, entry, self.dossier.known.sequence), self.now)
+        call = call_by_hand(found, entry, key, self.dossier.known, self.now)
+        if isinstance(call, Refused):
+            return call
+        outcome = self.dossier.admit(found, call, self.now)
         if isinstance(outcome, Entered):
             self.effects += outcome.effects
         return outcome
@@ -119,6 +129,11 @@ class Stage:
     @property
     def messages(self) -> list[Send]:
         return [effect for effect in self.effects if isinstance(effect, Send)]
+
+    @property
+    def updates(self) -> list[Event]:
+        """What was said of the lead, in order."""
+        return [effect for effect in self.effects if isinstance(effect, Event)]
 
     @property
     def withdrawn(self) -> dict[str, str]:

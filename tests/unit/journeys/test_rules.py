@@ -37,7 +37,7 @@ steps:
 """
 
 
-def test_rule_1_an_event_may_end_one_walk_and_begin_another():
+def test_rule_01_an_event_may_end_one_walk_and_begin_another():
     stage = Stage(
         "journey: a\ntrigger: {event: Signed Up}\nexit_when: {event: Order Completed}\nsteps: [{wait: 9d}]",
         "journey: b\ntrigger: {event: Order Completed}\nsteps: [{send: thanks}]",
@@ -48,7 +48,7 @@ def test_rule_1_an_event_may_end_one_walk_and_begin_another():
     assert stage.sent == ["thanks"]
 
 
-def test_rule_1_a_walk_may_end_and_begin_anew_by_one_event():
+def test_rule_01_a_walk_may_end_and_begin_anew_by_one_event():
     stage = Stage("journey: a\ntrigger: {event: Order Completed}\nreentry: always\ngoal: {event: Order Completed}\nsteps: [{wait: 9d}]")
     stage.happens("Order Completed", order=1)
     stage.passes("1h")
@@ -57,14 +57,14 @@ def test_rule_1_a_walk_may_end_and_begin_anew_by_one_event():
     assert (first.reason, second.active) == ("goal", True)
 
 
-def test_rule_1_conditions_see_the_lead_as_it_is_after_the_event():
+def test_rule_01_conditions_see_the_lead_as_it_is_after_the_event():
     stage = Stage("journey: a\ntrigger: {event: Webinar Attended, where: 'lead.readiness >= 8'}\nsteps: [{send: hot}]")
     stage.becomes(readiness=8)
     stage.happens("Webinar Attended")
     assert stage.sent == ["hot"]
 
 
-def test_rule_2_a_goal_that_overtook_its_trigger_counts():
+def test_rule_02_a_goal_that_overtook_its_trigger_counts():
     stage = Stage(CART)
     stage.happens("Order Completed", ago="1m", cart="c1")
     stage.happens("Cart Updated", ago="5m", cart="c1", value=50)
@@ -73,14 +73,14 @@ def test_rule_2_a_goal_that_overtook_its_trigger_counts():
     assert stage.sent == []
 
 
-def test_rule_2_an_exit_that_overtook_its_trigger_counts():
+def test_rule_02_an_exit_that_overtook_its_trigger_counts():
     stage = Stage(CART)
     stage.happens("Cart Updated", ago="1m", cart="c1", value=5)
     stage.happens("Cart Updated", ago="5m", cart="c1", value=50)
     assert stage.ended == {"cart": "exit_when"}
 
 
-def test_rule_2_a_goal_that_happened_before_the_entry_does_not_count():
+def test_rule_02_a_goal_that_happened_before_the_entry_does_not_count():
     stage = Stage(CART)
     stage.happens("Order Completed", ago="5m", cart="c1")
     stage.happens("Cart Updated", ago="1m", cart="c1", value=50)
@@ -88,14 +88,14 @@ def test_rule_2_a_goal_that_happened_before_the_entry_does_not_count():
     assert stage.walk.converted_at is None
 
 
-def test_rule_2_an_exit_that_arrives_late_but_happened_before_the_entry_does_not_count():
+def test_rule_02_an_exit_that_arrives_late_but_happened_before_the_entry_does_not_count():
     stage = Stage(CART)
     stage.happens("Cart Updated", ago="1m", cart="c1", value=50)
     stage.happens("Order Completed", ago="5m", cart="c1")
     assert stage.walk.active
 
 
-def test_rule_2_of_two_events_at_one_instant_the_later_arrival_is_the_later_event():
+def test_rule_02_of_two_events_at_one_instant_the_later_arrival_is_the_later_event():
     stage = Stage(CART)
     stage.happens("Cart Updated", cart="c1", value=5)
     stage.happens("Cart Updated", cart="c1", value=50)
@@ -104,13 +104,13 @@ def test_rule_2_of_two_events_at_one_instant_the_later_arrival_is_the_later_even
     assert stage.ended == {"cart": "exit_when"}
 
 
-def test_rule_2_a_late_event_begins_nothing():
+def test_rule_02_a_late_event_begins_nothing():
     stage = Stage(CART)
     stage.happens("Cart Updated", ago="2d", late=True, cart="c1", value=50)
     assert stage.walks == []
 
 
-def test_rule_2_a_late_event_still_ends_a_walk():
+def test_rule_02_a_late_event_still_ends_a_walk():
     stage = Stage(CART)
     stage.happens("Cart Updated", cart="c1", value=50)
     stage.passes("30m")
@@ -118,7 +118,7 @@ def test_rule_2_a_late_event_still_ends_a_walk():
     assert stage.ended == {"cart": "goal"}
 
 
-def test_rule_2_a_late_event_resets_no_timer():
+def test_rule_02_a_late_event_resets_no_timer():
     stage = Stage(CART)
     stage.happens("Cart Updated", cart="c1", value=50)
     stage.passes("30m")
@@ -126,7 +126,7 @@ def test_rule_2_a_late_event_resets_no_timer():
     assert stage.walk.due_at == later("1h")
 
 
-def test_rule_3_goal_and_exit_at_once_is_converted():
+def test_rule_03_goal_and_exit_at_once_is_converted():
     stage = Stage(
         "journey: a\ntrigger: {event: Seen}\nexit_when: [{event: Order Completed}]\ngoal: {event: Order Completed}\nsteps: [{wait: 9d}]"
     )
@@ -137,7 +137,7 @@ def test_rule_3_goal_and_exit_at_once_is_converted():
     assert stage.walk.converted_at == stage.now
 
 
-def test_rule_3_an_event_ends_only_the_walk_of_its_key():
+def test_rule_03_an_event_ends_only_the_walk_of_its_key():
     stage = Stage(CART)
     stage.happens("Cart Updated", cart="c1", value=50)
     stage.happens("Cart Updated", cart="c2", value=50)
@@ -146,7 +146,7 @@ def test_rule_3_an_event_ends_only_the_walk_of_its_key():
     assert [(one.key, one.active) for one in stage.walks] == [("c1", True), ("c2", False)]
 
 
-def test_rule_3_an_event_that_lacks_its_match_key_ends_all_keys():
+def test_rule_03_an_event_that_lacks_its_match_key_ends_all_keys():
     stage = Stage(CART)
     stage.happens("Cart Updated", cart="c1", value=50)
     stage.happens("Cart Updated", cart="c2", value=50)
@@ -155,13 +155,13 @@ def test_rule_3_an_event_that_lacks_its_match_key_ends_all_keys():
     assert [one.reason for one in stage.walks] == ["goal", "goal"]
 
 
-def test_rule_3_a_condition_true_at_entry_prevents_entry():
+def test_rule_03_a_condition_true_at_entry_prevents_entry():
     stage = Stage("journey: a\ntrigger: {event: Signed Up}\nexit_when: {when: lead.hot}\nsteps: [{send: x}]", lead=a_lead(hot=True))
     stage.happens("Signed Up")
     assert stage.walks == []
 
 
-def test_rule_5_a_repeat_resets_the_timer_and_renews_the_entry():
+def test_rule_05_a_repeat_resets_the_timer_and_renews_the_entry():
     stage = Stage(CART)
     stage.happens("Cart Updated", cart="c1", value=50)
     stage.passes("40m")
@@ -173,7 +173,7 @@ def test_rule_5_a_repeat_resets_the_timer_and_renews_the_entry():
     assert stage.messages[0].entry.properties["value"] == 70
 
 
-def test_rule_5_a_repeat_is_the_same_trigger_where_and_key():
+def test_rule_05_a_repeat_is_the_same_trigger_where_and_key():
     stage = Stage(CART)
     stage.happens("Cart Updated", cart="c1", value=50)
     stage.passes("40m")
@@ -181,7 +181,7 @@ def test_rule_5_a_repeat_is_the_same_trigger_where_and_key():
     assert stage.walks[0].due_at == later("1h")
 
 
-def test_rule_5_at_a_send_step_a_reset_is_an_update():
+def test_rule_05_at_a_send_step_a_reset_is_an_update():
     stage = Stage(CART)
     stage.happens("Cart Updated", cart="c1", value=50)
     stage.passes("1h")
@@ -192,7 +192,7 @@ def test_rule_5_at_a_send_step_a_reset_is_an_update():
     assert stage.walk.step == "steps.2"
 
 
-def test_rule_5_a_repeat_that_happened_before_the_entry_changes_nothing():
+def test_rule_05_a_repeat_that_happened_before_the_entry_changes_nothing():
     stage = Stage(CART)
     stage.happens("Cart Updated", cart="c1", value=50)
     before = stage.walk
@@ -201,7 +201,7 @@ def test_rule_5_a_repeat_that_happened_before_the_entry_changes_nothing():
 
 
 @pytest.mark.parametrize(("policy", "step", "value"), [("ignore", "steps.1", 1), ("update", "steps.1", 2), ("restart", "first", 2)])
-def test_rule_5_each_way_to_meet_a_repeat(policy, step, value):
+def test_rule_05_each_way_to_meet_a_repeat(policy, step, value):
     stage = Stage(f"journey: a\ntrigger: {{event: Seen}}\non_repeat: {policy}\nsteps: [{{id: first, wait: 1h}}, {{wait: 1h}}]")
     stage.happens("Seen", n=1)
     stage.passes("1h")
@@ -209,7 +209,7 @@ def test_rule_5_each_way_to_meet_a_repeat(policy, step, value):
     assert (stage.walk.step, stage.walk.entry.properties["n"]) == (step, value)
 
 
-def test_rule_5_a_restart_takes_back_the_mail_under_way():
+def test_rule_05_a_restart_takes_back_the_mail_under_way():
     stage = Stage("journey: a\ntrigger: {event: Seen}\non_repeat: restart\nsteps: [{send: one}, {wait: 1d}]")
     stage.happens("Seen")
     stage.passes("1m")
@@ -219,7 +219,7 @@ def test_rule_5_a_restart_takes_back_the_mail_under_way():
     assert len({message.id for message in stage.messages}) == 2
 
 
-def test_rule_6_a_condition_is_judged_at_each_event_of_the_lead():
+def test_rule_06_a_condition_is_judged_at_each_event_of_the_lead():
     stage = Stage("journey: a\ntrigger: {event: Signed Up}\nexit_when: {when: \"'customer' in lead.tags\"}\nsteps: [{wait: 9d}]")
     stage.happens("Signed Up")
     stage.becomes(tags=["customer"])
@@ -227,7 +227,7 @@ def test_rule_6_a_condition_is_judged_at_each_event_of_the_lead():
     assert stage.ended == {"a": "exit_when"}
 
 
-def test_rule_6_a_condition_that_speaks_of_time_is_also_judged_hourly():
+def test_rule_06_a_condition_that_speaks_of_time_is_also_judged_hourly():
     stage = Stage("journey: a\ntrigger: {event: Signed Up}\nexit_when: {when: 'hours_since(entered_at) > 5'}\nsteps: [{wait: 9d}]")
     stage.happens("Signed Up")
     stage.passes("5h")
@@ -237,7 +237,7 @@ def test_rule_6_a_condition_that_speaks_of_time_is_also_judged_hourly():
 
 
 @pytest.mark.parametrize("name", ["Email Sent", "Email Suppressed", "Email Failed", "Email In Doubt"])
-def test_rule_7_a_send_is_over_when_its_mail_has_ended_and_the_next_wait_counts_from_there(name):
+def test_rule_07_a_send_is_over_when_its_mail_has_ended_and_the_next_wait_counts_from_there(name):
     stage = Stage(WELCOME)
     stage.happens("Signed Up")
     stage.passes("3h")
@@ -248,7 +248,7 @@ def test_rule_7_a_send_is_over_when_its_mail_has_ended_and_the_next_wait_counts_
     assert stage.walk.steps["hello"]["event"]["name"] == name
 
 
-def test_rule_7_a_walk_that_ends_takes_its_mail_back():
+def test_rule_07_a_walk_that_ends_takes_its_mail_back():
     stage = Stage(CART)
     stage.happens("Cart Updated", cart="c1", value=50)
     stage.passes("1h")
@@ -256,7 +256,7 @@ def test_rule_7_a_walk_that_ends_takes_its_mail_back():
     assert stage.withdrawn == {"cart-1": "goal"}
 
 
-def test_rule_7_a_mail_that_was_sent_is_not_taken_back():
+def test_rule_07_a_mail_that_was_sent_is_not_taken_back():
     stage = Stage(CART)
     stage.happens("Cart Updated", cart="c1", value=50)
     stage.passes("1h")
@@ -265,7 +265,7 @@ def test_rule_7_a_mail_that_was_sent_is_not_taken_back():
     assert stage.withdrawn == {}
 
 
-def test_rule_7_the_outcome_of_another_walks_mail_ends_nothing():
+def test_rule_07_the_outcome_of_another_walks_mail_ends_nothing():
     stage = Stage(WELCOME)
     stage.happens("Signed Up")
     stage.happens("Email Sent", enrollment_id="another", transition=stage.walk.message)
@@ -273,7 +273,7 @@ def test_rule_7_the_outcome_of_another_walks_mail_ends_nothing():
     assert stage.walk.step == "hello"
 
 
-def test_rule_8_a_refused_entry_does_not_count_for_once():
+def test_rule_08_a_refused_entry_does_not_count_for_once():
     stage = Stage("journey: a\ntrigger: {event: Seen}\naudience: lead.hot\nsteps: [{send: x}]")
     stage.happens("Seen")
     stage.becomes(hot=True)
@@ -281,7 +281,7 @@ def test_rule_8_a_refused_entry_does_not_count_for_once():
     assert stage.sent == ["x"]
 
 
-def test_rule_8_a_holdout_entry_counts_for_once():
+def test_rule_08_a_holdout_entry_counts_for_once():
     stage = Stage("journey: a\ntrigger: {event: Seen}\nholdout: 100%\nsteps: [{send: x}]")
     stage.happens("Seen")
     stage.passes("1h")
@@ -289,7 +289,7 @@ def test_rule_8_a_holdout_entry_counts_for_once():
     assert (len(stage.walks), stage.walk.holdout, stage.walk.status) == (1, True, "completed")
 
 
-def test_rule_8_in_the_holdout_waits_and_branches_are_walked_and_the_rest_does_nothing():
+def test_rule_08_in_the_holdout_waits_and_branches_are_walked_and_the_rest_does_nothing():
     stage = Stage(WELCOME.replace("steps:", "holdout: 100%\nsteps:", 1), lead=a_lead(readiness=9))
     stage.happens("Signed Up")
     stage.passes("4d")
@@ -305,7 +305,7 @@ def test_rule_8_in_the_holdout_waits_and_branches_are_walked_and_the_rest_does_n
     assert stage.walk.ended_at == later("3d")
 
 
-def test_rule_8_the_holdout_converts_too():
+def test_rule_08_the_holdout_converts_too():
     stage = Stage(CART.replace("goal:", "holdout: 100%\ngoal:"))
     stage.happens("Cart Updated", cart="c1", value=50)
     stage.passes("3d")
@@ -313,7 +313,7 @@ def test_rule_8_the_holdout_converts_too():
     assert (stage.walk.status, stage.walk.converted_at) == ("completed", stage.now)
 
 
-def test_rule_8_arms_are_sticky_and_as_large_as_asked_for():
+def test_rule_08_arms_are_sticky_and_as_large_as_asked_for():
     arms = {}
     for number in range(400):
         stage = Stage(
@@ -327,7 +327,7 @@ def test_rule_8_arms_are_sticky_and_as_large_as_asked_for():
     assert 60 <= sum(arms.values()) <= 140
 
 
-def test_rule_9_one_event_begins_the_transactional_journey_first_then_by_priority():
+def test_rule_09_one_event_begins_the_transactional_journey_first_then_by_priority():
     journey = "journey: {0}\ntrigger: {{event: Seen}}\n{1}\nsteps: [{{send: {0}}}]"
     stage = Stage(
         journey.format("a", "priority: 50"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.durations import LONGEST, format_duration, parse_duration
+from shared.durations import LONGEST, format_duration, parse_duration, parse_offset
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,24 @@ def test_what_is_written_is_read_back(seconds: int) -> None:
 )
 def test_a_duration_is_written_from_large_to_small(duration: timedelta, text: str) -> None:
     assert format_duration(duration) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "days", "rest"),
+    [
+        ("-1d", -1, timedelta(0)),
+        ("1w", 7, timedelta(0)),
+        ("1d12h", 1, timedelta(hours=12)),
+        ("-2d30m", -2, -timedelta(minutes=30)),
+        ("36h", 0, timedelta(hours=36)),
+        ("0s", 0, timedelta(0)),
+    ],
+)
+def test_an_offset_keeps_days_of_the_calendar_apart(text: str, days: int, rest: timedelta) -> None:
+    assert parse_offset(text) == (days, rest)
+
+
+@pytest.mark.parametrize("text", ["--1d", "-", "+1d", "yesterday", "- 1d"])
+def test_what_is_no_offset_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="1d12h"):
+        parse_offset(text)
