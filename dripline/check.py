@@ -1,11 +1,13 @@
 """`dripline check`: every service's reading of a playbook, and the names that one part uses and another must know."""
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from services.journeys import loader as journeys
 from services.journeys.notes import Mention
+from services.journeys.steps import UpdateStep
 from services.mailer import loader as mailer
 from services.scoring import loader as scoring
 from shared.playbooks import Playbook
@@ -21,11 +23,13 @@ T = TypeVar("T")
 def check(book: Playbook, environ: Mapping[str, str]) -> list[Trouble]:
     """Everything that is wrong with a playbook, by file and place; an empty list means that it may be published."""
     troubles = [*_misplaced(book), *_unknown_keys(book)]
-    _read(troubles, lambda: scoring.load(book.files, environ))
+    worth = _read(troubles, lambda: scoring.load(book.files, environ))
     walks = _read(troubles, lambda: journeys.load(book.files, environ))
     paper = _read(troubles, lambda: mailer.load(book.files, environ, book.version))
     if walks is not None:
         troubles += _strangers(walks.templates, _mails(book), "template", "add it as templates/{}.html")
+    if walks is not None and worth is not None:
+        troubles += walks.round_trips(lambda update: any(_asks_for(fit.when.source, update) for fit in worth.rules.fit))
     if walks is not None and paper is not None:
         troubles += _strangers(walks.endpoints, paper.endpoints, "endpoint", "add it to `endpoints` in playbook.yaml")
         troubles += _strangers(walks.topics, paper.topics, "topic", "add it to `topics` in playbook.yaml")
@@ -65,6 +69,12 @@ def _misplaced(book: Playbook) -> Iterator[Trouble]:
 def _mails(book: Playbook) -> set[str]:
     """The templates by their files: one with a mistake is there all the same."""
     return {file.removeprefix(TEMPLATES).partition(".")[0] for file in book.files if file.startswith(TEMPLATES)}
+
+
+def _asks_for(fit: str, update: UpdateStep) -> bool:
+    """Whether a line of `fit` speaks of what an update says."""
+    names = {*update.traits, *(["tags"] if update.add or update.remove else [])}
+    return not names.isdisjoint(re.findall(r"\w+", fit))
 
 
 def _strangers(mentions: Iterable[Mention], known: Collection[str], kind: str, remedy: str) -> Iterator[Trouble]:

@@ -37,6 +37,9 @@ def circles(journeys: Iterable[Journey], moves: Moves) -> Iterator[tuple[Journey
     by_name = {journey.name: journey for journey in journeys}
     made = {name: _made(journey, moves) for name, journey in by_name.items()}
     begins = {name: [other for other in sorted(by_name) if _begins(made[name], by_name[other])] for name in sorted(by_name)}
+    for name, others in begins.items():
+        if name in others and not _goes_on((by_name[name],), made):
+            others.remove(name)
     for name in begins:
         circle = tuple(by_name[member] for member in _way_back(name, begins))
         if circle and _goes_on(circle, made):

@@ -27,6 +27,15 @@ def _only_false(value: Any) -> Any:
     return value
 
 
+def _only_true(value: Any) -> Any:
+    if value is not True:
+        raise ValueError("write `true`, or leave the key out")
+    return value
+
+
+Yes = Annotated[bool, BeforeValidator(_only_true)]
+
+
 class CrossingForm(Shape):
     rises_to: Annotated[int, Field(ge=2, le=10)] | None = None
     falls_to: Annotated[int, Field(ge=1, le=9)] | None = None
@@ -41,8 +50,8 @@ class CrossingForm(Shape):
 class TriggerForm(Shape):
     event: Names | None = None
     readiness: CrossingForm | None = None
-    sleeping: Literal[True] | None = None
-    api: Literal[True] | None = None
+    sleeping: Yes | None = None
+    api: Yes | None = None
     where: Text | None = None
     key: Text | None = None
     segment: NotYet = None

@@ -94,3 +94,14 @@ def test_a_value_missing_in_the_environment_is_named():
         "`${SALES_WEBHOOK_URL}`",
         "`${SALES_WEBHOOK_SECRET}`",
     }
+
+
+@pytest.mark.parametrize(("trait", "circle"), [("employees", True), ("favourite", False)])
+def test_journeys_whose_updates_swing_the_readiness_to_and_fro_are_a_circle(trait: str, circle: bool):
+    swing = "journey: {0}\ntrigger: {{readiness: {{{1}}}}}\nreentry: always\nsteps: [{{update: {{traits: {{{2}: {3}}}}}}}]\n"
+    files = {
+        f"journeys/{name}.yaml": swing.format(name, crossing, trait, value).encode()
+        for name, crossing, value in (("grows", "falls_to: 4", 60), ("shrinks", "rises_to: 5", 5))
+    }
+    found = troubles(playbook_of(dict(STARTER.files) | files))
+    assert [line.partition(": what")[0] for line in found] == (["journeys/grows.yaml:2:1: a circle without a wait"] if circle else [])

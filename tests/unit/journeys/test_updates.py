@@ -16,7 +16,8 @@ trigger: {event: Seen}
 steps:
   - update:
       traits:
-        {stage: nurtured, cart: "=entry.properties.cart", seen_at: "=entry.at", size: "=1 / 0", plan: null, deep: {since: "=now", list: ["=key", 7]}}
+        {stage: nurtured, cart: "=entry.properties.cart", seen_at: "=entry.at", size: "=1 / 0", plan: null,
+         deep: {since: "=now", list: ["=key", 7]}}
       tags: {add: [vip, "='cart-' + entry.properties.cart", "=none"], remove: [new]}
   - branch:
       - {if: "lead.traits.stage == 'nurtured' and 'vip' in lead.tags", do: [{send: vip}]}
