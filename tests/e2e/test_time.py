@@ -21,7 +21,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 def test_a_journey_of_days_takes_seconds_and_a_kill_does_not_turn_back_time(house: House):
     house.reader("ana")
-    house.event("ana", "Ebook Downloaded")
+    house.event("ana", "Signed Up")
     until(lambda: len(house.mails("ana")) == 3)
     lead_id = house.lead("ana")["id"]
     until(lambda: [one["status"] for one in house.get("/api/enrollments", lead_id=lead_id)["items"]] == ["completed"])
