@@ -75,18 +75,21 @@ class _Settings:
 
     def __init__(self, files: Mapping[str, bytes], environ: Mapping[str, str]) -> None:
         said = _said(files, environ)
-        mail = said.get("mail")
+        mail = said.get("mail") if said else None
         self.zone: ZoneInfo = find_zone(mail.get("timezone") if isinstance(mail, dict) else None) or UTC_ZONE
-        self.working_hours = "working_hours" in said
+        self.working_hours = said is None or "working_hours" in said
 
 
-def _said(files: Mapping[str, bytes], environ: Mapping[str, str]) -> dict[str, Any]:
+def _said(files: Mapping[str, bytes], environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """What playbook.yaml says; None where it cannot be read."""
     try:
         document = read(files["playbook.yaml"], "playbook.yaml")
         said = document.with_environment(environ, ("mail",)).value
         return said if isinstance(said, dict) else {}
-    except (KeyError, PlaybookError):
+    except KeyError:
         return {}
+    except PlaybookError:
+        return None
 
 
 def _read(file: str, text: bytes, settings: _Settings) -> tuple[Reading, Journey] | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.house import CHECKOUT, STARTER, House, run_command, until
+from tests.e2e.house import CHECKOUT, STARTER, House, run_command, until, zone_at
 
 GREET = """\
 journey: greet
@@ -254,7 +254,7 @@ def test_a_restart_keeps_everything(house: House):
 
 def test_a_stop_in_the_middle_of_sending_leaves_nothing_in_doubt(house: House):
     users = [f"nia{number}" for number in range(120)]
-    traits = [{"email": f"{user}@example.com", "consent": True} for user in users]
+    traits = [{"email": f"{user}@example.com", "consent": True, "timezone": zone_at(12)} for user in users]
     identified = [{"type": "identify", "userId": user, "traits": told} for user, told in zip(users, traits, strict=True)]
     asked = [{"type": "track", "userId": user, "event": "Greeting Asked"} for user in users]
     assert house.track("batch", {"batch": identified + asked}).status_code == 200

@@ -3,6 +3,7 @@
 One process serves the whole file; time only goes on, so each test has leads of its own and leaves nothing that would disturb the next.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -59,9 +60,11 @@ def statuses(house: House, user: str) -> dict[str, tuple[str, str | None]]:
     return {row["template"]: (row["status"], row["reason"]) for row in house.deliveries(user, kind="email")}
 
 
-def hot(house: House, user: str) -> list[dict[str, Any]]:
-    """The hand-offs of a lead."""
-    return house.deliveries(user, kind="webhook")
+def told_sales(house: House, user: str) -> list[dict[str, Any]]:
+    """What the sales inbox was told of a lead, oldest first."""
+    file = house.data / "sales.jsonl"
+    told = [json.loads(line)["content"]["data"] for line in file.read_text().splitlines()] if file.exists() else []
+    return [one for one in told if one["lead"].get("user_id") == user]
 
 
 def test_the_welcome_waits_for_leave_and_then_speaks_the_readers_language(house: House):
@@ -125,9 +128,41 @@ def test_at_7_a_help_at_8_an_offer_at_9_sales(house: House):
     until(lambda: len(house.mails("dan")) == 3)
     assert subjects(house, "dan")[2] == "The five teas of the tasting, in one box"
     house.event("dan", "Link Clicked", paid=True)
-    (handoff,) = until(lambda: hot(house, "dan"))
+    (handoff,) = until(lambda: house.deliveries("dan", kind="webhook"))
     assert handoff["journey"] == "sales-handoff"
     until(lambda: walk(house, "dan", "nurture")["status"] != "active")
+    answer = house.http.post(until(lambda: told_sales(house, "dan"))[0]["respond_url"], json={"answer": "accepted"})
+    assert answer.status_code == 200
+    until(lambda: house.lead("dan")["tags"] == ["with_sales"])
+    until(lambda: walk(house, "dan", "sales-handoff")["status"] == "completed")
+    assert [one["status"] for one in house.get("/api/handoffs", lead_id=house.lead("dan")["id"])["items"]] == ["accepted"]
+    assert house.http.post(told_sales(house, "dan")[0]["respond_url"], json={"answer": "rejected"}).status_code == 409
+
+
+def test_a_hot_lead_whom_nobody_calls_goes_to_the_fallback_and_is_then_written_to(house: House):
+    house.reader("gia", name="Gia", timezone=zone_at(12))
+    house.event("gia", "Link Clicked", paid=True)
+    until(lambda: len(told_sales(house, "gia")) == 1)
+    house.later(5 * DAY)  # four working hours, over any weekend
+    first, second = until(lambda: told if len(told := told_sales(house, "gia")) == 2 else [])
+    assert first["handoff_id"] == second["handoff_id"]
+    assert first["sequence"] < second["sequence"]
+    house.later(5 * DAY)
+    until(lambda: house.lead("gia")["tags"] == ["nobody_called"])
+    until(lambda: subjects(house, "gia") == ["We owe you a call"])
+    assert [one["status"] for one in house.get("/api/handoffs", lead_id=house.lead("gia")["id"])["items"]] == ["expired"]
+
+
+def test_who_unsubscribes_while_sales_is_asked_is_still_called_and_not_mailed(house: House):
+    house.reader("hob", timezone=zone_at(12))
+    house.event("hob", "Link Clicked", paid=True)
+    until(lambda: told_sales(house, "hob"))
+    house.track("identify", {"userId": "hob", "traits": {"consent": False}})
+    until(lambda: not house.lead("hob")["consent"]["marketing"])
+    assert (
+        house.http.post(told_sales(house, "hob")[0]["respond_url"], json={"answer": "rejected", "reason": "too small"}).status_code == 200
+    )
+    until(lambda: house.lead("hob")["tags"] == ["not_for_sales"])
 
 
 def test_a_customer_who_has_gone_quiet_gets_two_letters_and_then_silence(house: House):
