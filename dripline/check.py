@@ -5,10 +5,13 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from dripline.environment import is_own_inbox
 from services.journeys import loader as journeys
 from services.journeys.notes import Mention
 from services.journeys.steps import UpdateStep
 from services.mailer import loader as mailer
+from services.mailer.loader import Endpoint
+from services.mailer.networks import why_refused
 from services.scoring import loader as scoring
 from shared.playbooks import Playbook
 from shared.yaml import Document, PlaybookError, Trouble, read
@@ -33,6 +36,8 @@ def check(book: Playbook, environ: Mapping[str, str]) -> list[Trouble]:
     if walks is not None and paper is not None:
         troubles += _strangers(walks.endpoints, paper.endpoints, "endpoint", "add it to `endpoints` in playbook.yaml")
         troubles += _strangers(walks.topics, paper.topics, "topic", "add it to `topics` in playbook.yaml")
+    if paper is not None:
+        troubles += _out_of_reach(book, paper.endpoints.values(), environ)
     return sorted(set(troubles), key=lambda trouble: (trouble.file, trouble.line, trouble.column, trouble.message))
 
 
@@ -81,6 +86,17 @@ def _strangers(mentions: Iterable[Mention], known: Collection[str], kind: str, r
     for mention in mentions:
         if mention.name not in known:
             yield mention.trouble(f"there is no {kind} `{mention.name}`{_meant(mention.name, known)}; {remedy.format(mention.name)}")
+
+
+def _out_of_reach(book: Playbook, endpoints: Iterable[Endpoint], environ: Mapping[str, str]) -> Iterator[Trouble]:
+    """Endpoints to which nothing would be posted; the inbox that `run` brings along is reached all the same."""
+    if environ.get("DRIPLINE_ALLOW_PRIVATE_WEBHOOKS", "").strip().lower() in ("1", "true", "t", "yes", "y", "on"):
+        return
+    for endpoint in endpoints:
+        why = why_refused(endpoint.url)
+        if why and not is_own_inbox(endpoint.url):
+            remedy = "write https://…, or set DRIPLINE_ALLOW_PRIVATE_WEBHOOKS=1 where endpoints stand in your own network"
+            yield read(book.files["playbook.yaml"], "playbook.yaml").trouble(("endpoints", endpoint.name, "url"), f"{why}: {remedy}")
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -16,6 +17,11 @@ def playbook_environment(url: str = "http://127.0.0.1:8300", secret: str = SAMPL
     ours = {"SALES_WEBHOOK_URL": url + SALES_PATH, "SALES_WEBHOOK_SECRET": secret, "SHOP_URL": url + SHOP_PATH}
     written = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     return (ours if demo else {}) | written | dict(os.environ)
+
+
+def is_own_inbox(url: str) -> bool:
+    """Whether this looks like the inbox that `run` brings along; where that is depends on how it is started."""
+    return urlsplit(url).path == SALES_PATH
 
 
 def is_demo_sales(environ: Mapping[str, str], url: str) -> bool:

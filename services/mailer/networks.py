@@ -4,6 +4,7 @@ The list is spelled out because `ipaddress.is_global` takes multicast, NAT64, 6t
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
 
 _DENIED_V4 = tuple(
     IPv4Network(block)
@@ -44,6 +45,20 @@ _DENIED_V6 = tuple(
 )
 _CARRIERS = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 """Mapped and NAT64 blocks: their last 32 bits are the IPv4 address that is reached."""
+
+
+def why_refused(url: str) -> str | None:
+    """What stands against posting to this URL, as far as its text says; names are looked up only when connecting. None: nothing."""
+    parts = urlsplit(url)
+    if parts.scheme != "https":
+        return "only https leaves the house"
+    host = parts.hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return f"{host} is this machine"
+    try:
+        return None if is_public(host) else f"{host} is not a public address"
+    except ValueError:  # a name
+        return None
 
 
 def is_public(address: str) -> bool:

@@ -43,6 +43,24 @@ def test_an_endpoint_that_is_not_there_is_named_where_it_is_used():
     assert troubles(book) == [f"{where}: there is no endpoint `salse`, did you mean `sales`?; add it to `endpoints` in playbook.yaml"]
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://crm.example/hot", "only https leaves the house"),
+        ("http://127.0.0.1:9000/demo/salesman", "only https leaves the house"),
+        ("https://localhost:9000/hot", "localhost is this machine"),
+        ("https://10.1.2.3/hot", "10.1.2.3 is not a public address"),
+        ("https://[::1]/hot", "::1 is not a public address"),
+    ],
+)
+def test_an_endpoint_to_which_nothing_would_be_posted_is_named(url: str, why: str):
+    environ = playbook_environment() | {"SALES_WEBHOOK_URL": url}
+    found = [str(trouble) for trouble in check(STARTER, environ)]
+    assert found[0].startswith(place(STARTER, "playbook.yaml", '"${SALES_WEBHOOK_URL}"') + f": {why}: write https://")
+    assert check(STARTER, environ | {"DRIPLINE_ALLOW_PRIVATE_WEBHOOKS": "true"}) == []
+    assert check(STARTER, environ | {"SALES_WEBHOOK_URL": "https://crm.example/hot"}) == []
+
+
 def test_a_topic_that_is_not_there_is_named_where_it_is_used():
     book = edited("journeys/welcome.yaml", "topic: letters", "topic: offers")
     where = place(book, "journeys/welcome.yaml", "offers")
