@@ -97,7 +97,10 @@ class Attempts:
         if endpoint is None:
             return Unwritten(f"playbook {playbook.version} has no endpoint `{name}`: add it under `endpoints`")
         if endpoint in self.closed:
-            return Refused("endpoint_disabled", detail=f"`{name}` answered 410 Gone earlier; publish another URL or enable it, then retry")
+            return Refused(
+                "endpoint_disabled",
+                detail=f"`{name}` answered 410 Gone earlier; publish another URL, or enable it again: POST /api/endpoints/{name}/enable",
+            )
         return await self.webhooks.post(endpoint, claim.delivery.id, claim.delivery.body or b"", real_now())
 
 

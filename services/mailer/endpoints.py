@@ -2,15 +2,18 @@
 
 import hashlib
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.mailer.lanes import endpoint_lane
 from services.mailer.loader import Endpoint
-from services.mailer.tables import ENDPOINTS
+from services.mailer.tables import DELIVERIES, ENDPOINTS, HANDOFFS
 from shared.db import upsert
 from shared.telemetry import log as logger
 
+D = DELIVERIES.c
 E = ENDPOINTS.c
 Mark = tuple[str, str]
 """An endpoint by its name and its URL's hash: another URL under the name is another endpoint."""
@@ -38,3 +41,27 @@ async def disable(connection: AsyncConnection, mark: Mark, reason: str, now: dat
     name, url_hash = mark
     await upsert(connection, ENDPOINTS, [{"name": name, "url_hash": url_hash, "disabled_at": now, "reason": reason}], ["name", "url_hash"])
     logger.warning("endpoint.disabled", endpoint=name, why=reason)
+
+
+async def load_disabled(connection: AsyncConnection) -> dict[Mark, Any]:
+    """Since when, and why."""
+    rows = await connection.execute(select(E.name, E.url_hash, E.disabled_at, E.reason))
+    return {(row.name, row.url_hash): row for row in rows}
+
+
+async def enable(connection: AsyncConnection, name: str) -> bool:
+    """Ask it again from now on; False where it was not disabled."""
+    enabled = await connection.execute(ENDPOINTS.delete().where(E.name == name))
+    return enabled.rowcount > 0
+
+
+async def load_refused(connection: AsyncConnection, name: str) -> list[str]:
+    """The webhooks that failed because it was gone or disabled, and whose hand-offs still wait for somebody who takes them."""
+    rows = await connection.execute(
+        select(D.id)
+        .join(HANDOFFS, HANDOFFS.c.delivery_id == D.id)
+        .where(
+            D.lane == endpoint_lane(name), D.status == "failed", D.reason.in_(("gone", "endpoint_disabled")), HANDOFFS.c.status == "open"
+        )
+    )
+    return list(rows.scalars())

@@ -24,7 +24,11 @@ STRIKES = 3
 
 
 def lane_of(send: wire.Send) -> str:
-    return f"endpoint:{send.endpoint}" if send.kind == "handoff" else RELAY
+    return endpoint_lane(send.endpoint) if send.kind == "handoff" else RELAY
+
+
+def endpoint_lane(name: str) -> str:
+    return f"endpoint:{name}"
 
 
 def endpoint_of(lane: str) -> str:

@@ -11,6 +11,7 @@ from services.mailer.attempt import Attempts
 from services.mailer.consumer import Arrivals, on_activities
 from services.mailer.editions import Editions
 from services.mailer.endpoints import Closed
+from services.mailer.endpoints_api import endpoint_routes
 from services.mailer.group_commit import GroupCommit
 from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.handoff_pages import create_handoff_pages
@@ -94,6 +95,7 @@ def create_app(ports: Ports, outbox: Outbox, editions: Editions, links: Links, w
         action_routes(ports, outbox, wake),
         message_routes(outbox, editions, ports.signer, wake),
         handoff_routes(ports),
+        endpoint_routes(ports, outbox, editions, wake),
         suppression_routes(ports, outbox),
         audit_routes(ports),
         dead_letter_routes(ports, outbox),

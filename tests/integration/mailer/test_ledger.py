@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from services.mailer.attempt import POSTS_AT_ONCE
+from services.mailer.handoffs import Answer
 from services.mailer.lanes import RELAY_PLACES
 from services.mailer.outcomes import Deferred, Delivered, Gone, Held, InDoubt, Refused
 from shared import wire
@@ -498,6 +499,25 @@ async def test_an_endpoint_that_is_gone_gets_nothing_more_until_its_url_changes(
         assert (await client.post("/api/deliveries/m2/retry")).status_code == 200
     await house.tick()
     assert (await house.row("m2")).status == "sent"
+
+
+async def test_an_endpoint_that_is_gone_is_shown_and_can_be_enabled_again(house: House) -> None:
+    house.webhooks.answers["sales"] = Gone("HTTP 410")
+    await house.receive(house.a_handoff(1))
+    await house.tick()
+    await house.receive(house.a_handoff(2), house.a_handoff(3))
+    await house.tick()
+    await house.desk.answer("m3", Answer("accepted"))
+    async with house.api() as client:
+        shown = {one["name"]: one for one in (await client.get("/api/endpoints")).json()["items"]}
+        assert (shown["sales"]["enabled"], shown["sales"]["reason"], shown["slow"]["enabled"]) == (False, "gone", True)
+        assert (shown["sales"]["host"], shown["sales"]["secrets"]) == ("sales.example", 1)
+        house.webhooks.answers.clear()
+        assert (await client.post("/api/endpoints/sales/enable")).json() == {"name": "sales", "enabled": True, "retried": 2}
+        assert (await client.post("/api/endpoints/sales/enable")).status_code == 409
+        assert (await client.post("/api/endpoints/nobody/enable")).status_code == 404
+    await house.tick()
+    assert await house.statuses() == {"m1": "sent", "m2": "sent", "m3": "failed"}
 
 
 async def test_one_slow_endpoint_delays_no_other(house: House) -> None:
