@@ -8,6 +8,7 @@ import httpx
 from sqlalchemy import select
 from sqlmodel import SQLModel
 
+from services.mailer.confirmations import Confirmations
 from services.mailer.consumer import Arrivals, on_activities
 from services.mailer.editions import Editions
 from services.mailer.handoff_desk import HandoffDesk
@@ -82,7 +83,7 @@ class House:
     async def activities(self, *activities: wire.Activity) -> None:
         records = [Record(activity.lead.id, wire.encode(activity), self.clock.now()) for activity in activities]
         async with self.outbox.work() as work:
-            await on_activities(work, records)
+            await on_activities(work, records, Confirmations(self.editions))
 
     async def receive(self, *messages: wire.Message) -> None:
         records = [Record(message.lead_id, wire.encode(message), self.clock.now()) for message in messages]

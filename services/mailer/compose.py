@@ -12,8 +12,10 @@ from email.utils import format_datetime
 from typing import Any
 
 from services.mailer import mime, page
+from services.mailer.built_in import find_built_in
 from services.mailer.links import Links
 from services.mailer.loader import MailerPlaybook
+from services.mailer.policy import address_of
 from services.mailer.scope import scope_of
 from services.mailer.templates import TemplateProblem, Variant
 from services.mailer.textpart import text_of
@@ -60,14 +62,16 @@ def compose(
 
     `template` stands in for the message's own. Raises TemplateProblem where the mail cannot be written whole, and BadAddress.
     """
-    recipient = _recipient(lead)
+    recipient = _recipient(send, lead)
     variant = _variant(playbook, template or send.template, lead.locale)
     scope = scope_of(playbook, send, lead, links, now or date)
     subject = _subject(variant, scope)
     sender = variant.sender or playbook.mail.from_
     unsubscribe = links.unsubscribe_url(send.id)
     is_marketing = send.category == "marketing"
-    frame = page.Frame(variant.locale or playbook.mail.locale, playbook.brand, subject, unsubscribe if is_marketing else None)
+    way_out = unsubscribe if is_marketing else None
+    locale = variant.locale or playbook.mail.locale
+    frame = page.Frame(locale, playbook.brand, subject, way_out, links.preferences_url(send.id), lead.locale)
     text, html, targets = _parts(variant, scope, frame, links, send.id)
     headers = [("From", sender.header()), ("To", recipient.header()), ("Subject", mime.encoded(subject))]
     headers += [("Date", format_datetime(date)), ("Message-ID", message_id), ("Auto-Submitted", "auto-generated")]
@@ -78,18 +82,20 @@ def compose(
     return Mail(sender.bare, recipient.bare, subject, mime.message(headers, text, html, message_id), targets)
 
 
-def _recipient(lead: wire.Lead) -> mime.Address:
-    name = lead.traits.get("name")
+def _recipient(send: wire.Send, lead: wire.Lead) -> mime.Address:
+    """An address that the message names stands alone: whose name somebody typed beside it is not known."""
+    name = lead.traits.get("name") if send.to is None else None
     try:
-        return mime.bare_address(lead.email or "", name[:LONGEST_NAME] if isinstance(name, str) else "")
+        return mime.bare_address(address_of(send, lead) or "", name[:LONGEST_NAME] if isinstance(name, str) else "")
     except ValueError as error:
         raise BadAddress(str(error)) from error
 
 
 def _variant(playbook: MailerPlaybook, name: str, locale: str | None) -> Variant:
-    if name not in playbook.templates:
+    template = playbook.templates.get(name) or find_built_in(name)
+    if template is None:
         raise TemplateProblem(name, f"there is no template `{name}` in playbook {playbook.version}: add templates/{name}.html")
-    return playbook.templates[name].variant(locale)
+    return template.variant(locale, playbook.mail.locale)
 
 
 def _subject(variant: Variant, scope: dict[str, Any]) -> str:
@@ -107,7 +113,7 @@ def _parts(variant: Variant, scope: dict[str, Any], frame: page.Frame, links: Li
     except page.BrokenPage as error:
         raise variant.page.problem(f"its styles cannot be read: {error}") from error
     text = _with_way_out(variant.text.render(scope) if variant.text else text_of(found), frame)
-    targets = page.track(found, lambda index: links.click_url(delivery_id, index), links.unsubscribe_url(delivery_id))
+    targets = page.track(found, lambda index: links.click_url(delivery_id, index), set(scope["links"].values()))
     if variant.preheader:
         page.prepend_preheader(found, mime.one_line(variant.preheader.render(scope)))
     page.append(found, page.pixel(links.open_url(delivery_id)))
@@ -118,7 +124,7 @@ def _with_way_out(text: str, frame: page.Frame) -> str:
     if frame.unsubscribe is None or frame.unsubscribe in text:
         return text
     who = ", ".join(part for part in (frame.brand["name"], frame.brand["address"]) if part)
-    return f"{text}\n\n-- \n{frame.why}\n{frame.unsubscribe}\n{who}"
+    return f"{text}\n\n-- \n{frame.why}\n{frame.unsubscribe}\n{frame.words.preferences}: {frame.preferences}\n{who}"
 
 
 def _list_headers(send: wire.Send, frame: page.Frame, domain: str, unsubscribe: str) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from services.mailer import leads, store
+from services.mailer.confirmations import Confirmations
 from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.leads import Profile
 from services.mailer.ledger import suppress_withdrawn
@@ -21,11 +22,17 @@ from shared.work import Work
 T = TypeVar("T")
 
 
+class _Deed(Struct):
+    name: str = ""
+    trusted: bool = False
+
+
 class _Glance(Struct):
     """The little of an activity that says whether it matters here: most do not, and cost no more than this."""
 
     sequence: int
     lead: Raw
+    event: _Deed
     profile_changed: bool = True
     merged_from: str | None = None
 
@@ -39,9 +46,24 @@ _glance = msgspec.json.Decoder(_Glance).decode
 _address = msgspec.json.Decoder(_Address).decode
 
 
-async def on_activities(work: Work, records: Sequence[Record]) -> None:
-    """Keep the newest profile of each lead whose profile changed, that merged, or that was unknown; the rest only moves the position."""
+async def on_activities(work: Work, records: Sequence[Record], confirmations: Confirmations | None = None) -> None:
+    """Keep what leads are, then ask those who must be asked whether they want mail."""
     glances = [(record.key, _decoded(_glance, record.value)) for record in records]
+    await _keep(work, glances)
+    playbook = await confirmations.playbook() if confirmations else None
+    if confirmations is None or playbook is None:
+        return
+    asking = [
+        _decoded(wire.decode_activity, record.value)
+        for record, (_, glance) in zip(records, glances, strict=True)
+        if glance.event.name in playbook.opt_in.events and not glance.event.trusted
+    ]
+    if asking:
+        await confirmations.ask(work, playbook, asking)
+
+
+async def _keep(work: Work, glances: Sequence[tuple[str, _Glance]]) -> None:
+    """The newest profile of each lead whose profile changed, that merged, or that was unknown; the rest only moves the position."""
     silent = {lead_id for lead_id, glance in glances if not glance.profile_changed and glance.merged_from is None}
     unknown = await leads.unknown(work.conn, silent)
     telling = [glance for lead_id, glance in glances if glance.profile_changed or glance.merged_from is not None or lead_id in unknown]

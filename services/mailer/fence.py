@@ -27,13 +27,13 @@ NAMES: Names = {
     },
     "entry": dict.fromkeys(("event", "at", "properties", "context")),
     "brand": dict.fromkeys(("name", "url", "address", "logo")),
-    "links": dict.fromkeys(("unsubscribe",)),
+    "links": dict.fromkeys(("unsubscribe", "preferences", "confirm")),
     "steps": None,
     "key": None,
     "entered_at": None,
     "now": None,
 }
-_NOT_YET = {"links.preferences", "links.answer", "links.respond", "coupon"}
+_NOT_YET = {"links.answer", "links.respond", "coupon"}
 _REMEDIES = {"event": "what began the enrollment is `entry`: `entry.properties.…`"}
 _ALONE = "a template stands alone here: write out what it would share (a file without `<html>` gets the layout by itself)"
 _REFUSED: Mapping[type[nodes.Node], str] = {

@@ -17,8 +17,8 @@ from services.mailer.handoff_desk import HandoffDesk, Judged
 from services.mailer.handoffs import LONGEST_SNOOZE, Answer, Handoff, Word
 from services.mailer.layouts import layout
 from services.mailer.links import Links
+from services.mailer.notices import POLICY, QUIET
 from services.mailer.outcomes import plain
-from services.mailer.pages import POLICY, QUIET
 from services.mailer.policy import Delivery
 from shared.clock import Clock
 from shared.durations import parse_duration

@@ -5,6 +5,7 @@ from uuid import UUID
 from shared.signing import Signer
 
 _CLICK, _UNSUBSCRIBE, _OPEN, _HANDOFF = "click", "unsubscribe", "open", "handoff"
+_PREFERENCES, _CONFIRM = "preferences", "confirm"
 _UUID_BYTES = 16
 
 
@@ -22,6 +23,13 @@ class Links:
     def unsubscribe_url(self, delivery_id: str) -> str:
         return f"{self._root}/u/{self._signer.sign(_UNSUBSCRIBE, _packed(delivery_id))}"
 
+    def preferences_url(self, delivery_id: str) -> str:
+        return f"{self._root}/p/{self._signer.sign(_PREFERENCES, _packed(delivery_id))}"
+
+    def confirm_url(self, delivery_id: str) -> str:
+        """Where the owner of an address says that it is his. The address stands in the delivery, not in the token."""
+        return f"{self._root}/confirm/{self._signer.sign(_CONFIRM, _packed(delivery_id))}"
+
     def open_url(self, delivery_id: str) -> str:
         return f"{self._root}/o/{self._signer.sign(_OPEN, _packed(delivery_id))}.gif"
 
@@ -36,6 +44,12 @@ class Links:
 
     def read_unsubscribe(self, token: str) -> str | None:
         return self._read(_UNSUBSCRIBE, token)
+
+    def read_preferences(self, token: str) -> str | None:
+        return self._read(_PREFERENCES, token)
+
+    def read_confirm(self, token: str) -> str | None:
+        return self._read(_CONFIRM, token)
 
     def read_open(self, token: str) -> str | None:
         return self._read(_OPEN, token)

@@ -3,11 +3,14 @@
 import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 
 from fastapi import FastAPI
 
 from services.mailer.api import action_routes, audit_routes, handoff_routes, ledger_routes, suppression_routes
 from services.mailer.attempt import Attempts
+from services.mailer.confirmations import Confirmations
+from services.mailer.confirming import LedgerConfirmations
 from services.mailer.consumer import Arrivals, on_activities
 from services.mailer.editions import Editions
 from services.mailer.endpoints import Closed
@@ -19,6 +22,7 @@ from services.mailer.ledger import Ledger
 from services.mailer.links import Links
 from services.mailer.messages_api import message_routes
 from services.mailer.pages import create_pages
+from services.mailer.preference_pages import create_preference_pages
 from services.mailer.readers import LedgerReaders
 from services.mailer.relay import parse_smtp_url
 from services.mailer.scheduler import Scheduler
@@ -26,6 +30,7 @@ from services.mailer.settings import MailerSettings
 from services.mailer.smtp import SmtpTransport
 from services.mailer.transport import MailTransport, WebhookSender
 from services.mailer.webhook import WebhookTransport
+from services.mailer.wishes import LedgerWishes
 from shared.consumer import Consumer
 from shared.housekeeping import Chore
 from shared.http import service_app
@@ -66,7 +71,7 @@ def build(
 
     desk = HandoffDesk(outbox, ports.database, editions, links.respond_url)
     messages = Consumer(MESSAGES, ports, outbox, Arrivals(desk).on_messages, metronome.wake)
-    activities = Consumer(ACTIVITIES, ports, outbox, on_activities)
+    activities = Consumer(ACTIVITIES, ports, outbox, partial(on_activities, confirmations=Confirmations(editions)))
     return Service(
         NAME,
         create_app(ports, outbox, editions, links, metronome.wake),
@@ -89,6 +94,7 @@ def build_scheduler(
 def create_app(ports: Ports, outbox: Outbox, editions: Editions, links: Links, wake: Callable[[], None]) -> FastAPI:
     """The mailer's HTTP face. `wake` tells the scheduler that something may be due."""
     readers = LedgerReaders(outbox, ports.database, editions)
+    wishes, answers = LedgerWishes(outbox, ports.database, editions), LedgerConfirmations(outbox, ports.database, editions)
     desk = HandoffDesk(outbox, ports.database, editions, links.respond_url)
     routers = [
         ledger_routes(ports),
@@ -101,5 +107,6 @@ def create_app(ports: Ports, outbox: Outbox, editions: Editions, links: Links, w
         dead_letter_routes(ports, outbox),
         create_pages(readers, links, ports.clock),
         create_handoff_pages(desk, links, ports.clock),
+        create_preference_pages(wishes, answers, links, ports.clock),
     ]
     return service_app(NAME, ports, routers)

@@ -5,7 +5,7 @@ event of `consent.events` from a browser ──address_to_ask──► a confirm
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -49,8 +49,8 @@ def address_to_ask(activity: Activity) -> str | None:
     return None if (is_other and stands_confirmed) or _has_consent(lead, address) else address.strip()
 
 
-def confirmation(activity: Activity, address: str, version: str) -> Send:
-    """The mail that asks. The same event asks once, however often it is read."""
+def confirmation(activity: Activity, address: str, version: str, now: datetime) -> Send:
+    """The mail that asks, from now on. The same event asks once, however often it is read."""
     event = activity.event
     return Send(
         id=str(uuid5(CONFIRMATIONS, event.id)),
@@ -61,7 +61,7 @@ def confirmation(activity: Activity, address: str, version: str) -> Send:
         template=TEMPLATE,
         to=address,
         category="transactional",
-        reached_at=event.received_at,
+        reached_at=now,
         expires_at=event.received_at + WORTH_SENDING,
         entry=Entry(at=event.at, event=event.name, event_id=event.id, properties=event.properties, context=event.context),
         entered_at=event.at,

@@ -1,7 +1,7 @@
 """The HTML part: a template's page in its frame, styles inlined, its foot below, its links counted, one pixel at the end."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from urllib.parse import quote, urlsplit
@@ -12,9 +12,9 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 from selectolax.lexbor import LexborHTMLParser
 
-from services.mailer.layouts import layout
+from services.mailer.layouts import layout, say_plainly
 from services.mailer.templates import is_right_to_left
-from services.mailer.words import words_for
+from services.mailer.words import Words, words_for
 from shared.errors import DriplineError
 
 _WHOLE = re.compile(r"<(!doctype|html)\b", re.IGNORECASE)
@@ -30,20 +30,31 @@ class BrokenPage(DriplineError):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What surrounds the words of every mail of one sender to one reader. `unsubscribe` is None where a mail offers none."""
+    """What surrounds the words of every mail of one sender to one reader. `unsubscribe` is None where a mail offers none.
+
+    `locale` is the mail's own language. The foot speaks the reader's where we know it.
+    """
 
     locale: str
     brand: Mapping[str, str | None]
     subject: str
     unsubscribe: str | None
+    preferences: str
+    reader_locale: str | None = None
 
     @property
     def direction(self) -> str:
         return "rtl" if is_right_to_left(self.locale) else "ltr"
 
     @property
+    def words(self) -> Words:
+        return words_for(self.reader_locale, self.locale)
+
+    @property
     def why(self) -> str:
-        return words_for(self.locale).why.format(brand=self.brand["name"])
+        """For the text part; the page marks the name by a tag."""
+        words, name = self.words, self.brand["name"] or ""
+        return say_plainly(words.why, brand=name) if is_right_to_left(words.locale) else words.why.format(brand=name)
 
 
 def from_markdown(text: str) -> str:
@@ -66,14 +77,14 @@ def framed(content: str, frame: Frame) -> LexborHTMLParser:
     return page
 
 
-def track(page: LexborHTMLParser, url_of: Callable[[int], str], untouched: str) -> tuple[str, ...]:
+def track(page: LexborHTMLParser, url_of: Callable[[int], str], untouched: Set[str]) -> tuple[str, ...]:
     """Let every web link lead through us, and say where each led, by number. Links that could run a script are taken out."""
     targets: list[str] = []
     for link in page.css("a[href], area[href]"):
         href = (link.attributes.get("href") or "").strip()
         if _scheme(href) not in _HARMLESS:
             del link.attrs["href"]
-        elif href != untouched and (target := web_address(href)):
+        elif href not in untouched and (target := web_address(href)):
             link.attrs["href"] = url_of(len(targets))
             targets.append(target)
     return tuple(targets)
@@ -119,8 +130,10 @@ def _foot(content: str, frame: Frame, *, needed: bool) -> str:
     if offers_already and not needed:
         return ""
     way_out = None if offers_already else frame.unsubscribe
+    words = frame.words
+    direction = "rtl" if is_right_to_left(words.locale) else "ltr"
     return layout("foot.html").render(
-        words=words_for(frame.locale), direction=frame.direction, brand=frame.brand, why=frame.why, unsubscribe=way_out
+        words=words, direction=direction, brand=frame.brand, unsubscribe=way_out, preferences=frame.preferences
     )
 
 

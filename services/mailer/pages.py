@@ -7,42 +7,21 @@ mailbox provider ──POST /u/──► unsubscribed (RFC 8058)      mail progr
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 import structlog
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse
 
-from services.mailer.layouts import layout
 from services.mailer.links import Links
-from services.mailer.templates import is_right_to_left
-from services.mailer.words import words_for
+from services.mailer.notices import QUIET, Aside, Reader, notice, unknown
 from shared.clock import Clock
 from shared.errors import Outage
 
 log = structlog.get_logger()
 
 PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
-QUIET = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Robots-Tag": "noindex, nofollow",
-    "X-Content-Type-Options": "nosniff",
-}
-"""On every answer: it is for one reader, once, and the address it was found at is nobody else's business."""
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 _MACHINE = re.compile(r"bot|crawl|spider|slurp|preview|scan|headless|curl|wget|python|go-http|okhttp|java/|libwww|fetch", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Whom a page speaks to: his language, and the sender he knows."""
-
-    locale: str | None
-    brand: str
 
 
 class Readers(Protocol):
@@ -79,7 +58,7 @@ def _add_tracking(router: APIRouter, readers: Readers, links: Links, clock: Cloc
         found = links.read_click(token)
         target = await readers.find_target(*found) if found else None
         if found is None or target is None:
-            return _unknown(request)
+            return unknown(request)
         if request.method == "GET":
             await _record_click(readers, found, request, clock.now())
         return Response(status_code=302, headers=QUIET | {"Location": target})
@@ -99,11 +78,12 @@ def _add_way_out(router: APIRouter, readers: Readers, links: Links, clock: Clock
         delivery_id = links.read_unsubscribe(token)
         reader = await readers.find_reader(delivery_id) if delivery_id else None
         if delivery_id is None or reader is None:
-            return _unknown(request)
+            return unknown(request)
+        words, choose = reader.words, Aside(links.preferences_url(delivery_id), reader.words.choose)
         if request.method != "POST":
-            return _page("ask", reader)
+            return notice(reader, words.ask_title, words.ask, button=words.unsubscribe, aside=choose)
         await readers.unsubscribe(delivery_id, clock.now())
-        return _page("done", reader)
+        return notice(reader, words.done_title, words.done, aside=choose)
 
 
 def is_human(headers: Mapping[str, str]) -> bool:
@@ -127,17 +107,3 @@ async def _record_opening(readers: Readers, delivery_id: str, at: datetime) -> N
         await readers.opened(delivery_id, at)
     except Outage:
         log.warning("open.not_recorded")
-
-
-def _unknown(request: Request) -> Response:
-    accepted = request.headers.get("accept-language", "").partition(",")[0].partition(";")[0].strip()
-    return _page("unknown", Reader(accepted, ""), 404)
-
-
-def _page(kind: str, reader: Reader, status: int = 200) -> Response:
-    words = words_for(reader.locale)
-    shown = {"title": getattr(words, f"{kind}_title"), "text": getattr(words, kind).format(brand=reader.brand)}
-    direction = "rtl" if is_right_to_left(words.locale) else "ltr"
-    button = words.confirm if kind == "ask" else None
-    html = layout("page.html").render(locale=words.locale, direction=direction, brand=reader.brand, button=button, **shown)
-    return HTMLResponse(html, status, QUIET | {"Content-Security-Policy": POLICY, "Content-Language": words.locale})

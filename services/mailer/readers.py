@@ -1,26 +1,27 @@
 """What readers do with a mail that reached them: they open it, click, unsubscribe. Kept on the delivery, told as events."""
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer import leads, store
 from services.mailer.editions import Editions
-from services.mailer.events import CLICKED, OPENED, UNSUBSCRIBED, mail_event
-from services.mailer.pages import Reader
-from services.mailer.policy import Delivery, suppresses
+from services.mailer.events import CLICKED, OPENED
+from services.mailer.notices import Reader
+from services.mailer.policy import Delivery
 from services.mailer.tables import DELIVERIES
-from shared import wire
+from services.mailer.telling import tell, unsubscribe
 from shared.db import Database
 from shared.errors import ConfigurationError
-from shared.work import Outbox, Work
+from shared.work import Outbox
 
 D = DELIVERIES.c
 
 
-PRESSED_TWICE = timedelta(minutes=1)
-"""Within this a second unsubscription is the same one."""
+MOST_TOLD = 50
+"""Clicks of one delivery that are told as events, a person's and a machine's each; every further one is only counted."""
 
 
 class LedgerReaders:
@@ -46,71 +47,67 @@ class LedgerReaders:
             if delivery is None:
                 return None
             lead = (await leads.load_leads(connection, [delivery.lead_id])).get(delivery.lead_id)
-        return Reader(lead.locale if lead else None, await self._brand(delivery))
+        return await self._reader(delivery, lead.locale if lead else None)
 
-    async def _brand(self, delivery: Delivery) -> str:
+    async def _reader(self, delivery: Delivery, locale: str | None) -> Reader:
         try:
-            return (await self._editions.of(delivery)).brand["name"] or ""
+            playbook = await self._editions.of(delivery)
         except ConfigurationError:
-            return ""
+            return Reader(locale, "")
+        return Reader(locale, playbook.brand["name"] or "", playbook.mail.locale)
 
     async def clicked(self, delivery_id: str, index: int, human: bool, at: datetime) -> None:
-        """Count a click, and tell of it with where it led."""
+        """Count a click; tell of the first on each link, a person's and a machine's apart, with where it led."""
         async with self._outbox.work() as work:
             delivery = (await store.lock(work.conn, [delivery_id])).get(delivery_id)
             if delivery is None or index >= len(delivery.targets):
                 return
-            hit = await _count(work.conn, delivery_id, "clicks")
+            told = await _count_click(work.conn, delivery_id)
             if human:
                 await _first(work.conn, delivery_id, "clicked_at", at)
-            about = {"link": index, "url": delivery.targets[index], "human": human}
-            await _tell(work, delivery, CLICKED, at, f"{index}/{hit}", about)
+            hit = f"{index}{'h' if human else 'm'}"
+            if not is_worth_telling(told, hit):
+                return
+            await work.conn.execute(update(DELIVERIES).where(D.id == delivery_id).values(clicks_told=" ".join((*told, hit))))
+            await tell(work, delivery, CLICKED, at, hit, link=index, url=delivery.targets[index], human=human)
 
     async def opened(self, delivery_id: str, at: datetime) -> None:
-        """Count an opening, and tell of it. Mail programs open by themselves too, so it says little."""
+        """Count an opening, and tell of the first. Mail programs open by themselves too, so it says little."""
         async with self._outbox.work() as work:
             delivery = (await store.lock(work.conn, [delivery_id])).get(delivery_id)
             if delivery is None:
                 return
-            hit = await _count(work.conn, delivery_id, "opens")
+            opens = await _count_opening(work.conn, delivery_id)
             await _first(work.conn, delivery_id, "opened_at", at)
-            await _tell(work, delivery, OPENED, at, str(hit), {"human": False})
+            if opens == 1:
+                await tell(work, delivery, OPENED, at, "1", human=False)
 
     async def unsubscribe(self, delivery_id: str, at: datetime) -> None:
-        """Withdraw the reader's consent to marketing: after this commit none goes out. A second call only renews the moment.
-
-        A consent given between two calls may still be on its way: the later word must stand, so it is told again unless it was just told.
-        """
+        """Withdraw the reader's consent to marketing: after this commit none goes out."""
         async with self._outbox.work() as work:
             delivery = (await store.lock(work.conn, [delivery_id])).get(delivery_id)
-            if delivery is None or delivery.address is None:
-                return
-            lead = (await leads.load_leads(work.conn, [delivery.lead_id])).get(delivery.lead_id)
-            consent = lead.consent if lead else wire.Consent()
-            just_told = await _has_just_unsubscribed(work.conn, delivery.address, consent, at)
-            about = {"scope": "marketing", "reason": "unsubscribed", "delivery_id": delivery_id, "at": at}
-            addresses = {delivery.address, lead.email or delivery.address if lead else delivery.address}
-            await leads.save_suppressions(work.conn, [about | {"address": address} for address in sorted(addresses)])
-            if not just_told:
-                await _tell(work, delivery, UNSUBSCRIBED, at, at.isoformat(), {})
+            if delivery is not None:
+                await unsubscribe(work, delivery, at)
 
 
-async def _has_just_unsubscribed(connection: AsyncConnection, address: str, consent: wire.Consent, now: datetime) -> bool:
-    """Whether this address unsubscribed a moment ago: mail programs and readers press twice."""
-    standing = (await leads.load_suppressions(connection, [address])).values()
-    marketing = [one for found in standing for one in found if one.scope == "marketing" and suppresses(one, consent)]
-    return any(now - one.at < PRESSED_TWICE for one in marketing)
+def is_worth_telling(told: Sequence[str], hit: str) -> bool:
+    """Whether this hit (link, `h` for a person or `m` for a machine) is a new event: the first of its kind, within bounds.
+
+    Each kind has bounds of its own, so that a scanner that tries every link takes nothing from the reader.
+    """
+    return hit not in told and sum(one[-1] == hit[-1] for one in told) < MOST_TOLD
 
 
-async def _count(connection: AsyncConnection, delivery_id: str, column: str) -> int:
-    counted = await connection.execute(update(DELIVERIES).where(D.id == delivery_id).values({column: D[column] + 1}).returning(D[column]))
+async def _count_click(connection: AsyncConnection, delivery_id: str) -> list[str]:
+    """One more; the hits that were told before."""
+    counted = await connection.execute(update(DELIVERIES).where(D.id == delivery_id).values(clicks=D.clicks + 1).returning(D.clicks_told))
+    return (counted.scalar_one() or "").split()
+
+
+async def _count_opening(connection: AsyncConnection, delivery_id: str) -> int:
+    counted = await connection.execute(update(DELIVERIES).where(D.id == delivery_id).values(opens=D.opens + 1).returning(D.opens))
     return int(counted.scalar_one())
 
 
 async def _first(connection: AsyncConnection, delivery_id: str, column: str, at: datetime) -> None:
     await connection.execute(update(DELIVERIES).where(D.id == delivery_id, D[column].is_(None)).values({column: at}))
-
-
-async def _tell(work: Work, delivery: Delivery, name: str, at: datetime, hit: str, about: dict[str, object]) -> None:
-    lead_id = (await leads.resolve(work.conn, [delivery.lead_id]))[delivery.lead_id]
-    store.tell(work, mail_event(delivery, name, at, lead_id=lead_id, hit=hit, **about))

@@ -11,11 +11,12 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer import leads
+from services.mailer.addresses import load_paused, lock_addresses
 from services.mailer.policy import Delivery, Policy, Recipient, Suppression, address_key, address_of
 from services.mailer.store import COUNT
-from services.mailer.tables import ADDRESSES, DELIVERIES
+from services.mailer.tables import DELIVERIES
 from shared import wire
-from shared.db import among, insert_new
+from shared.db import among
 
 D = DELIVERIES.c
 
@@ -77,29 +78,13 @@ async def load_recipients(
     suppressions = await leads.load_suppressions(connection, {address for address in addresses.values() if address})
     keys = {address_key(addresses.get(mail.id) or "") for mail in mails if mail.send.category == "marketing"} - {""}
     if policy.caps:
-        await _lock(connection, keys)
-    paused = await _load_paused(connection, keys)
+        await lock_addresses(connection, keys)
+    paused = await load_paused(connection, keys)
     mailed = await _load_mailed(connection, keys, {mail.id for mail in mails}, now - policy.remembers) if policy.caps else {}
     if marking:
         for counted in mailed.values():
             counted.going = 0
     return Recipients(known, suppressions, paused, mailed)
-
-
-async def _lock(connection: AsyncConnection, keys: Iterable[str]) -> None:
-    """One cap, many replicas: whoever comes second waits, and then sees what the first has let go."""
-    ordered = sorted(keys)
-    await insert_new(connection, ADDRESSES, [{"address": key} for key in ordered], "address")
-    column = ADDRESSES.c.address
-    await connection.execute(select(column).where(among(column, ordered)).order_by(column).with_for_update())
-
-
-async def _load_paused(connection: AsyncConnection, keys: Iterable[str]) -> dict[str, datetime]:
-    table = ADDRESSES.c
-    rows = await connection.execute(
-        select(table.address, table.paused_until).where(among(table.address, keys), table.paused_until.is_not(None))
-    )
-    return {row.address: row.paused_until for row in rows}
 
 
 async def _load_mailed(connection: AsyncConnection, keys: Iterable[str], beside: Set[str], since: datetime) -> dict[str, Mailed]:

@@ -7,6 +7,7 @@ import msgspec
 
 from services.mailer.links import Links
 from services.mailer.loader import MailerPlaybook
+from services.mailer.opt_in import is_confirmation
 from services.mailer.sandbox import ZONE, Did
 from shared import wire
 from shared.local_time import find_zone
@@ -33,9 +34,14 @@ def scope_of(playbook: MailerPlaybook, send: wire.Send, lead: wire.Lead, links: 
         "steps": send.steps,
         "now": now,
         "brand": playbook.brand,
-        "links": {"unsubscribe": links.unsubscribe_url(send.id)},
+        "links": _links(send, links),
         ZONE: find_zone(lead.timezone or "") or find_zone(playbook.mail.timezone),
     }
+
+
+def _links(send: wire.Send, links: Links) -> dict[str, str]:
+    ways = {"unsubscribe": links.unsubscribe_url(send.id), "preferences": links.preferences_url(send.id)}
+    return ways | {"confirm": links.confirm_url(send.id)} if is_confirmation(send) else ways
 
 
 def _histories(lead: wire.Lead, now: datetime) -> Histories:

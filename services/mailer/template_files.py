@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from services.mailer.mime import Address, parse_address
+from services.mailer.opt_in import TEMPLATE
 from services.mailer.sandbox import Sandbox
 from services.mailer.templates import FOLDER, Program, Template, Variant
 from shared.documents import PlaybookError, Trouble
@@ -19,6 +20,7 @@ LARGEST_SOURCE = 256 * 1024
 
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_-]*)(\.(?P<locale>[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*))?\.(?P<kind>html|md|txt|mjml)")
 _FIELD = re.compile(r"(?P<key>[^\s:]+)\s*:\s*(?P<text>.*?)\s*")
+_CONFIRM = re.compile(r"\blinks\s*(\.\s*confirm\b|\[\s*['\"]confirm['\"])")
 _FIELDS = ("subject", "preheader", "from")
 
 
@@ -65,6 +67,7 @@ class _Reader:
         if found["kind"] == "mjml":
             raise _wrong(file, 1, "not yet: .mjml is not in this release; write .html or .md")
         source = _decoded(file, content)
+        _check_confirm(file, place[0], source, is_text=is_text)
         if is_text:
             self._texts[place] = Program(self._environments.plain, source, file)
         else:
@@ -130,6 +133,16 @@ def _decoded(file: str, content: bytes) -> str:
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise _wrong(file, content[: error.start].count(b"\n") + 1, "this is not UTF-8: save the file as UTF-8") from error
+
+
+def _check_confirm(file: str, name: str, source: str, *, is_text: bool) -> None:
+    """`links.confirm` belongs to the mail that asks a reader whether the address is his, and to no other."""
+    found = _CONFIRM.search(source)
+    if name != TEMPLATE and found is not None:
+        line = source[: found.start()].count("\n") + 1
+        raise _wrong(file, line, f"`links.confirm` stands only in {FOLDER}{TEMPLATE}.html, the mail that `consent.events` send")
+    if name == TEMPLATE and found is None and not is_text:
+        raise _wrong(file, 1, "this is the mail by which readers confirm their address: it needs `{{ links.confirm }}`")
 
 
 def _split(file: str, source: str) -> tuple[dict[str, _Field], str, int]:

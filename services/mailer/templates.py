@@ -105,12 +105,15 @@ class Template:
     name: str
     variants: Mapping[str, Variant]
 
-    def variant(self, locale: str | None) -> Variant:
-        """The nearest variant: for `fa-IR` that of fa-IR, else fa, else the one for every reader."""
-        wanted = (locale or "").replace("_", "-").lower()
-        while wanted and wanted not in self.variants:
-            wanted = wanted.rpartition("-")[0]
-        return self.variants[wanted]
+    def variant(self, *locales: str | None) -> Variant:
+        """The nearest variant of the first of these locales that has one: for `fa-IR` fa-IR, else fa. Else the one for every reader."""
+        for locale in locales:
+            wanted = (locale or "").replace("_", "-").lower()
+            while wanted and wanted not in self.variants:
+                wanted = wanted.rpartition("-")[0]
+            if wanted:
+                return self.variants[wanted]
+        return self.variants[""]
 
 
 def is_right_to_left(locale: str) -> bool:

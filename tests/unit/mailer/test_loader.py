@@ -135,6 +135,15 @@ def test_troubles_of_settings_and_templates_come_together() -> None:
     assert [trouble.partition(":")[0] for trouble in found] == ["playbook.yaml", "templates/v.html", "templates/w.html"]
 
 
+def test_the_mail_that_asks_has_its_link_and_no_other_mail_has_it() -> None:
+    stray = a_template("<p>Hi</p>\n<a href='{{ links.confirm }}'>yes</a>")
+    found = troubles(A_PLAYBOOK_YAML, w=stray, confirm=a_template("<p>Is it you?</p>"))
+    assert found == [
+        "templates/confirm.html:1:1: this is the mail by which readers confirm their address: it needs `{{ links.confirm }}`",
+        "templates/w.html:5:1: `links.confirm` stands only in templates/confirm.html, the mail that `consent.events` send",
+    ]
+
+
 def test_a_folder_without_playbook_yaml_is_said() -> None:
     with pytest.raises(PlaybookError, match=r"no playbook\.yaml"):
         load({}, {}, "v1")

@@ -113,7 +113,6 @@ def test_a_value_is_text_in_markdown_and_never_markup() -> None:
         ("{{ event.properties.x }}", "what began the enrollment is `entry`"),
         ("{{ name | uper }}", "there is no filter `uper`, did you mean `upper`?"),
         ("{% if key is evn %}{% endif %}", "there is no test `evn`"),
-        ("{{ links.preferences }}", "not yet: `links.preferences`"),
         ("{{ links.answer('a', 'b') }}", "not yet: `links.answer`"),
         ("{{ coupon('TEN', expires='3d') }}", "not yet: `coupon`"),
         ("{% if %}", "this is not a template"),

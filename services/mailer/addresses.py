@@ -1,0 +1,35 @@
+"""What is kept of an address itself: that its reader takes a pause, when its owner was asked and when he confirmed.
+
+Whoever decides by it locks its row first: one cap, one pause, one confirmation, whichever replica decides.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.mailer.tables import ADDRESSES
+from shared.db import among, insert_new, upsert
+
+A = ADDRESSES.c
+
+
+async def lock_addresses(connection: AsyncConnection, keys: Iterable[str]) -> dict[str, Any]:
+    """The rows of these addresses (by `address_key`), made where there were none, held until the transaction ends."""
+    ordered = sorted(keys)
+    await insert_new(connection, ADDRESSES, [{"address": key} for key in ordered], "address")
+    rows = await connection.execute(select(ADDRESSES).where(among(A.address, ordered)).order_by(A.address).with_for_update())
+    return {row.address: row for row in rows}
+
+
+async def save_addresses(connection: AsyncConnection, keys: Iterable[str], **values: datetime | None) -> None:
+    """Set these columns of these addresses."""
+    await upsert(connection, ADDRESSES, [{"address": key, **values} for key in sorted(keys)], ["address"])
+
+
+async def load_paused(connection: AsyncConnection, keys: Iterable[str]) -> dict[str, datetime]:
+    """Until when the readers of these addresses wish to be left alone."""
+    rows = await connection.execute(select(A.address, A.paused_until).where(among(A.address, keys), A.paused_until.is_not(None)))
+    return {row.address: row.paused_until for row in rows}
