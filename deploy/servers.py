@@ -133,14 +133,15 @@ class Postgres:
         self._process = Process(command, self.folder / "postgres.log", user)
         self._process.start()
         self._process.wait_for(self.port)
-        self._make_database("dripline")
+        self.make_database("dripline")
 
     def stop(self, how: int = signal.SIGINT) -> None:
         """End it quickly but cleanly (SIGINT is PostgreSQL's fast shutdown), or as `how` says."""
         if self._process:
             self._process.stop(how)
 
-    def _make_database(self, name: str) -> None:
+    def make_database(self, name: str) -> None:
+        """Make a database unless it is there already."""
         wanted = f"SELECT 'CREATE DATABASE {name}' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{name}')\\gexec"
         ask = [_binary("psql"), "-qX", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", "postgres"]
         ends = time.monotonic() + PATIENCE

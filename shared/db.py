@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, bindparam, event, select, update
+from sqlalchemy import Column, ColumnElement, Table, bindparam, event, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -132,7 +132,7 @@ class Database:
     def _engine(self, use: str) -> AsyncEngine:
         key = (asyncio.get_running_loop(), use)
         if key not in self._engines:
-            self._engines[key] = _sqlite_engine(self.url, use) if self._on_sqlite else create_async_engine(self.url, pool_pre_ping=True)
+            self._engines[key] = _sqlite_engine(self.url, use) if self._on_sqlite else _postgres_engine(self.url, use)
         return self._engines[key]
 
 
@@ -162,8 +162,22 @@ def _sqlite_engine(url: str, use: str) -> AsyncEngine:
     return engine
 
 
-RETRIED = ("40001", "40P01")
-"""PostgreSQL's serialization failure and deadlock: the same transaction may succeed when run again."""
+def _postgres_engine(url: str, use: str) -> AsyncEngine:
+    """Statements and locks that take too long end as an Outage, and a transaction that idles is ended: no replica holds up the others."""
+    limits = {"statement_timeout": "30s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
+    return create_async_engine(
+        url,
+        pool_size=5,
+        max_overflow=5,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        isolation_level="READ COMMITTED" if use == "write" else "REPEATABLE READ",  # a snapshot is one for all its statements
+        connect_args={"timeout": 10, "command_timeout": 60, "server_settings": limits | {"application_name": "dripline"}},
+    )
+
+
+RETRIED = ("23505", "40001", "40P01", "55P03")
+"""PostgreSQL's unique violation, serialization failure, deadlock, lock timeout: another replica was faster; run again, we see its work."""
 
 
 @asynccontextmanager
@@ -242,11 +256,14 @@ async def compare_and_set(connection: AsyncConnection, table: Table, rows: Seque
         text = f"UPDATE {table.name} SET {', '.join(f'{column} = ?' for column in columns)} WHERE {key} = ? AND {compared} = ?"
         places = [*((column, table.c[column]) for column in (*columns, key)), (WAS, table.c[compared])]
         return (await connection.exec_driver_sql(text, _tuples(connection.dialect, places, rows))).rowcount
-    changed = 0
-    for row in rows:  # asyncpg does not count what an executemany changed
-        found = table.c[key] == row[key], table.c[compared] == row[WAS]
-        changed += (await connection.execute(update(table).where(*found).values({name: row[name] for name in columns}))).rowcount
-    return changed
+    # asyncpg does not count what an executemany changed: there the rows are one array a column
+    names = [*columns, key, WAS]
+    stored = [table.c[compared if name == WAS else name] for name in names]
+    arrays = ", ".join(f"${place}::{column.type.compile(connection.dialect)}[]" for place, column in enumerate(stored, 1))
+    text = f"UPDATE {table.name} SET {', '.join(f'{column} = news.{column}' for column in columns)} FROM unnest({arrays}) AS news "
+    text += f"({', '.join(names)}) WHERE {table.name}.{key} = news.{key} AND {table.name}.{compared} = news.{WAS}"
+    values = _tuples(connection.dialect, list(zip(names, stored, strict=True)), rows)
+    return (await connection.exec_driver_sql(text, tuple(list(column) for column in zip(*values, strict=True)))).rowcount
 
 
 @lru_cache(maxsize=256)

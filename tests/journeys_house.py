@@ -30,6 +30,7 @@ from shared.signing import Signer
 from shared.tables import PlaybookRow
 from shared.work import Outbox
 from tests.builders import NOON, a_lead
+from tests.databases import database_url
 from tests.fakes import RecordingLog
 
 
@@ -40,7 +41,7 @@ class House:
         self.clock = FakeClock(NOON)
         self.log = RecordingLog()
         self.texts = texts
-        self.url = f"sqlite+aiosqlite:///{folder}/state.db"
+        self.url = database_url(folder)
         self.sequences: dict[str, int] = {}
         self.events_since: datetime | None = None  # since when an event waits for scoring
         self.backlog_since: datetime | None = None  # since when an activity waits for journeys

@@ -27,6 +27,7 @@ from shared.service import Ports
 from shared.signing import Signer
 from shared.work import Outbox
 from tests.builders import A_PLAYBOOK_YAML, A_SECRET, NOON, a_lead, a_send, a_template, an_activity
+from tests.databases import database_url
 from tests.fakes import FakeRelay, FakeWebhooks, RecordingLog
 
 YAML = f"""{A_PLAYBOOK_YAML.replace("locale: en", "locale: en, in_doubt: {marketing: hold, transactional: retry}")}\
@@ -43,7 +44,7 @@ class House:
     def __init__(self, folder: Path, relay: MailTransport | None = None) -> None:
         self.clock = FakeClock(NOON)
         self.log = RecordingLog()
-        self.database = Database(f"sqlite+aiosqlite:///{folder}/state.db")
+        self.database = Database(database_url(folder))
         fixed = [(f"sk_{role}", Key(f"sk_{role}", "secret", role, role)) for role in ROLES]
         keys = KeyRing(self.database, self.clock, fixed)
         self.playbooks = Playbooks(self.database, self.clock)

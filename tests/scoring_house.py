@@ -26,6 +26,7 @@ from shared.service import Ports
 from shared.signing import Signer
 from shared.work import Outbox
 from tests.builders import A_READINESS_YAML, NOON
+from tests.databases import database_url
 from tests.fakes import RecordingLog
 
 TABLES = (services.scoring.tables, shared.tables)
@@ -41,7 +42,7 @@ class House:
 
     def __init__(self, folder: Path, clock: FakeClock | None = None) -> None:
         self.clock = clock or FakeClock(NOON)
-        self.database = Database(f"sqlite+aiosqlite:///{folder}/state.db")
+        self.database = Database(database_url(folder))
         self.log = RecordingLog()
         self.ports = Ports(
             self.log,

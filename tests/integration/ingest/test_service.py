@@ -22,6 +22,7 @@ from shared.positions import StoredPositions
 from shared.service import Ports, Service
 from shared.signing import Signer
 from shared.wire import DEAD_LETTERS, EVENTS, Rejected, decode_event, decode_rejected, encode
+from tests.databases import database_url
 from tests.ingest_house import NOON, a_track, basic
 
 SECRET = ("sk_test", Key("sk_22222222", "secret", "admin", "server"))
@@ -30,7 +31,7 @@ SECRET = ("sk_test", Key("sk_22222222", "secret", "admin", "server"))
 @pytest.fixture
 async def ports(tmp_path: Path) -> AsyncIterator[Ports]:
     clock = FakeClock(NOON)
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.db")
+    database = Database(database_url(tmp_path))
     async with database.transaction() as connection:
         await connection.run_sync(SQLModel.metadata.create_all)
     log = EmbeddedLog(tmp_path / "log", clock)

@@ -21,6 +21,7 @@ from shared.playbooks import Playbooks, playbook_of
 from shared.service import Ports
 from shared.signing import Signer
 from tests.builders import a_lead, a_send, a_template, an_activity
+from tests.databases import database_url
 from tests.fakes import FakeRelay
 from tests.mailer_house import CONSENT, YAML
 
@@ -28,7 +29,7 @@ from tests.mailer_house import CONSENT, YAML
 @pytest.fixture
 async def ports(tmp_path: Path) -> AsyncIterator[Ports]:
     clock = SystemClock()
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.db")
+    database = Database(database_url(tmp_path))
     async with database.transaction() as connection:
         await connection.run_sync(SQLModel.metadata.create_all)
     log = EmbeddedLog(tmp_path / "log", clock)

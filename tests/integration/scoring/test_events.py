@@ -178,7 +178,16 @@ async def test_concurrent_first_sights_and_merges_lose_nothing(tmp_path: Path):
 
     async def work_through(house: House, events: list[wire.Event]) -> None:
         for first in range(0, len(events), 3):
-            await house.handle(*events[first : first + 3])
+            while not await tried(house, events[first : first + 3]):
+                pass
+
+    async def tried(house: House, events: list[wire.Event]) -> bool:
+        """As a consumer does: what the other replica was faster at is an outage, and tried again."""
+        try:
+            await house.handle(*events)
+        except Outage:
+            return False
+        return True
 
     await asyncio.gather(work_through(one, crowd[::2]), work_through(other, crowd[1::2]))
     for user in ("u0", "u1", "u2"):
@@ -206,7 +215,7 @@ async def test_the_service_reads_the_log_and_a_position_set_back_changes_nothing
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        assert await rows(house, "SELECT count(*), sum(sequence = 1) FROM scoring_event") == [(65, 5)]
+        assert await rows(house, "SELECT count(*), count(CASE sequence WHEN 1 THEN 1 END) FROM scoring_event") == [(65, 5)]
         async with house.database.transaction() as connection:
             await connection.execute(text("DELETE FROM shared_position WHERE consumer_group = 'scoring'"))
     await log.close()

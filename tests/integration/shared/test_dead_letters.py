@@ -18,6 +18,7 @@ from shared.playbooks import Playbooks
 from shared.service import Ports
 from shared.signing import Signer
 from shared.work import Outbox
+from tests.databases import database_url
 from tests.fakes import RecordingLog
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
@@ -30,7 +31,7 @@ class Letters:
     def __init__(self, folder: Path) -> None:
         self.clock = FakeClock(START)
         self.log = RecordingLog()
-        self.database = Database(f"sqlite+aiosqlite:///{folder}/state.db")
+        self.database = Database(database_url(folder))
         fixed = [(f"sk_{role}", Key(role, "secret", role, role)) for role in ("admin", "viewer", "sales")]
         self.keys = KeyRing(self.database, self.clock, fixed)
         ports = Ports(self.log, self.database, self.clock, self.keys, Playbooks(self.database, self.clock), Signer(b"s"))

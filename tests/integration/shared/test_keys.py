@@ -12,6 +12,7 @@ from shared.clock import FakeClock
 from shared.db import Database
 from shared.errors import Outage
 from shared.keys import Key, KeyRing
+from tests.databases import database_url
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 FIXED = ("sk_fixed", Key("sk_f", "secret", "admin", "fixed"))
@@ -19,7 +20,7 @@ FIXED = ("sk_fixed", Key("sk_f", "secret", "admin", "fixed"))
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.db")
+    database = Database(database_url(tmp_path))
     async with database.transaction() as connection:
         await connection.run_sync(SQLModel.metadata.create_all)
     yield database
@@ -69,6 +70,8 @@ async def test_a_fixed_key_works_and_is_never_stored(ring: KeyRing):
 
 
 async def test_while_the_store_is_away_known_keys_work_and_nobody_is_turned_away(ring: KeyRing, database: Database):
+    if not database.url.startswith("sqlite"):
+        pytest.skip("a table that is not there is no outage to PostgreSQL")
     _, token = await ring.create("write", None, "shop")
     async with database.transaction() as connection:
         await connection.execute(text("ALTER TABLE shared_key RENAME TO away"))

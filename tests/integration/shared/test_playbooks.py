@@ -11,6 +11,7 @@ from shared.clock import FakeClock
 from shared.db import Database
 from shared.errors import ConfigurationError
 from shared.playbooks import LARGEST_FILE, Playbooks, playbook_of, read_folder
+from tests.databases import database_url
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 ONE = playbook_of({"playbook.yaml": b"name: One\n"})
@@ -24,7 +25,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def playbooks(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Playbooks]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.db")
+    database = Database(database_url(tmp_path))
     async with database.transaction() as connection:
         await connection.run_sync(SQLModel.metadata.create_all)
     yield Playbooks(database, clock)

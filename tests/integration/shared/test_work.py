@@ -22,16 +22,18 @@ from shared.service import Ports
 from shared.signing import Signer
 from shared.tables import DeadLetterRow, OutboxBlob
 from shared.work import Outbox, Work
+from tests.databases import database_url
 
+SERIAL = {"sqlite": "INTEGER", "postgresql": "BIGSERIAL"}
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
 async def ports(tmp_path: Path):
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.db")
+    database = Database(database_url(tmp_path))
     async with database.transaction() as connection:
         await connection.run_sync(SQLModel.metadata.create_all)
-        await connection.execute(text("CREATE TABLE test_seen (n INTEGER)"))
+        await connection.execute(text(f"CREATE TABLE test_seen (place {SERIAL[connection.dialect.name]} PRIMARY KEY, n INTEGER)"))
     clock = FakeClock(START)
     log = EmbeddedLog(tmp_path / "log", clock)
     yield Ports(log, database, clock, KeyRing(database, clock), Playbooks(database, clock), Signer(b"s"))
@@ -41,7 +43,7 @@ async def ports(tmp_path: Path):
 
 async def seen(ports: Ports) -> list[int]:
     async with ports.database.reading() as connection:
-        return list((await connection.execute(text("SELECT n FROM test_seen ORDER BY rowid"))).scalars())
+        return list((await connection.execute(text("SELECT n FROM test_seen ORDER BY place"))).scalars())
 
 
 async def handled(ports: Ports, handle, upto: int) -> None:
@@ -65,7 +67,7 @@ async def store(work: Work, records: Sequence[Record]) -> None:
     for record in records:
         if record.value == b"poison":
             raise InvalidMessage("poison", "it cannot be read")
-        await work.conn.execute(text("INSERT INTO test_seen VALUES (:n)"), {"n": int(record.value)})
+        await work.conn.execute(text("INSERT INTO test_seen (n) VALUES (:n)"), {"n": int(record.value)})
 
 
 async def test_every_record_is_applied_once_over_restarts(ports: Ports):
