@@ -1,5 +1,6 @@
 """Wakes the enrollments whose time has come: `tick(now) -> next due`, called by the metronome and by the simulator alike."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
@@ -54,12 +55,21 @@ class Scheduler:
         waiting = await store.find_waiting(work.conn, _passed_over(in_force), AT_ONCE + 1)
         due = [one for one in waiting[:AT_ONCE] if one.wake_at <= now]
         dossiers = await store.load_dossiers(work.conn, {one.lead_id for one in due}, now)
-        found = [(dossiers[one.lead_id], dossiers[one.lead_id].open[one.enrollment_id]) for one in due]
+        found = list(_found(dossiers, due))
         await self._catalogue.fetch(enrollment.version for _, enrollment in found)
         await store.load_recent(work.conn, in_force.that_await([dossier for dossier, _ in found]))
         await store.save(work, dossiers.values(), _wake(found, in_force, now))
-        again = (dossiers[one.lead_id].open[one.enrollment_id].wake_at for one in due)
+        again = [dossier.open[enrollment.id].wake_at for dossier, enrollment in found]
         return min((moment for moment in (*again, *(one.wake_at for one in waiting[len(due) :])) if moment is not None), default=None)
+
+
+def _found(dossiers: Mapping[str, Dossier], due: Iterable[store.Waiting]) -> Iterator[tuple[Dossier, Enrollment]]:
+    """The walks as they stand now that their leads are locked: a merge or an exit may have been quicker than we."""
+    for one in due:
+        dossier = store.resolve(dossiers, one.lead_id)
+        enrollment = dossier.open.get(one.enrollment_id)
+        if enrollment is not None and enrollment.wake_at is not None:
+            yield dossier, enrollment
 
 
 def _wake(found: list[tuple[Dossier, Enrollment]], in_force: InForce, now: datetime) -> list[Effect]:

@@ -70,12 +70,20 @@ async def load_dossiers(connection: AsyncConnection, lead_ids: Iterable[str], no
     dossiers: dict[str, Dossier] = {}
     wanted = set(lead_ids)
     while wanted:
-        found = await connection.execute(select(*_LEAD_COLUMNS).where(among(LEADS.c.lead_id, wanted)).with_for_update())
-        dossiers |= {row[0]: _dossier(*row) for row in found.all()}
+        dossiers |= await _lock(connection, wanted)
         dossiers |= {lead_id: Dossier(lead_id) for lead_id in wanted - dossiers.keys()}
         wanted = {dossier.merged_into for dossier in dossiers.values() if dossier.merged_into} - dossiers.keys()
     await _load_open(connection, dossiers, now)
     return dossiers
+
+
+async def _lock(connection: AsyncConnection, lead_ids: set[str]) -> dict[str, Dossier]:
+    """Lock the leads in the order of their ids. Where several may write, one that is not there is made: nothing else could be locked."""
+    if connection.dialect.name != "sqlite":
+        empty = [{"lead_id": lead_id, "sequence": 0, "gaps": ""} for lead_id in sorted(lead_ids)]
+        await insert_new(connection, LEADS, empty, "lead_id")
+    locked = select(*_LEAD_COLUMNS).where(among(LEADS.c.lead_id, lead_ids)).order_by(LEADS.c.lead_id).with_for_update()
+    return {row[0]: _dossier(*row) for row in await connection.execute(locked)}
 
 
 def resolve(dossiers: Mapping[str, Dossier], lead_id: str) -> Dossier:

@@ -376,6 +376,18 @@ async def test_a_loop_that_is_replayed_begins_its_journey(opens: Opens) -> None:
     assert (send.template, send.depth, send.entry.at) == ("hello", 0, activity.event.at)
 
 
+async def test_a_loop_that_is_replayed_wakes_the_walk_that_waited_for_it(opens: Opens) -> None:
+    house = await opens("journey: a\ntrigger: {event: Seen}\nmax_duration: 9d\nsteps: [{wait_for: {event: Came}, do: [{send: met}]}]")
+    await house.happens("Seen")
+    house.passes("1m")
+    activity = house.an_activity("Came")
+    await house.handle(wire.replace(activity, event=wire.replace(activity.event, depth=17)))
+    assert house.sent == []
+    (letter,) = (await house.get("/api/dead-letters"))["items"]
+    assert (await house.post(f"/api/dead-letters/{letter['id']}/replay"))[0] == 200
+    assert house.sent == ["met"]
+
+
 @pytest.mark.parametrize(
     ("then", "code"),
     [("begun meanwhile", "inside"), ("paused", "paused"), ("taken out", "no_trigger")],
