@@ -121,7 +121,7 @@ def build_house(folder: DataFolder, settings: RunSettings, url: str, password: s
     reception = Reception(Mailbox(folder.mailbox)) if settings.smtp_url is None else None
     services = _stages(settings, ports, url, environ, reception)
     shop = [Shop(write_key, ports.signer, clock, speed).room()] if demo else []
-    rooms = [*shop, *_mailbox(reception), *_sales_inbox(folder, url, environ, clock)]
+    rooms = [*shop, *_mailbox(reception), *_sales_inbox(folder, url, environ, clock, services["mailer"].app)]
     services["console"] = _console(settings, ports, url, api_key, password, services, rooms)
     app = doorway(services["ingest"].app, services["mailer"].app, services["console"].app)
     return House(folder, url, environ, write_key, api_key, clock, ports, log, services, reception, app)
@@ -165,10 +165,10 @@ def _mailbox(reception: Reception | None) -> list[Room]:
     return [mailbox_room(reception.mailbox)] if reception else []
 
 
-def _sales_inbox(folder: DataFolder, url: str, environ: Mapping[str, str], clock: Clock) -> list[Room]:
+def _sales_inbox(folder: DataFolder, url: str, environ: Mapping[str, str], clock: Clock, mailer: ASGIApp) -> list[Room]:
     if not is_demo_sales(environ, url):
         return []
-    return [SalesInbox(folder.path / "sales.jsonl", environ["SALES_WEBHOOK_SECRET"], clock.now).room()]
+    return [SalesInbox(folder.path / "sales.jsonl", environ["SALES_WEBHOOK_SECRET"], clock.now, mailer).room()]
 
 
 @asynccontextmanager

@@ -95,7 +95,7 @@ class House:
         return a_send(**({"id": f"m{number}", "version": self.version, "enrollment_id": f"e{number}", "transition": 1} | overrides))
 
     def a_handoff(self, number: int = 1, endpoint: str = "sales", **overrides: Any) -> wire.Send:
-        return self.a_send(number, kind="handoff", template="", endpoint=endpoint, lead=a_lead(readiness=9), **overrides)
+        return self.a_send(number, **{"kind": "handoff", "template": "", "endpoint": endpoint, "lead": a_lead(readiness=9)} | overrides)
 
     async def tick(self, scheduler: Any = None) -> datetime | None:
         """One beat, and whatever it set going comes to its end."""

@@ -1,18 +1,26 @@
-"""The sales team of `run` where none was named: mailer ──signed webhook──► SalesInbox, a page of hot leads."""
+"""The sales team of `run` where none was named.
+
+mailer ──signed webhook──► SalesInbox, a page of hot leads ──a button──► `respond_url`, where every sales team answers
+"""
 
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import msgspec
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
 from standardwebhooks import Webhook, WebhookVerificationError
+from starlette.types import ASGIApp
 
 from services.console.pages import Pages, Room
 from services.mailer.loader import Endpoint
 from services.mailer.outcomes import Deferred, Delivered, Gone, Refused
 from services.mailer.webhook import WebhookTransport
+from shared.errors import Outage
 from shared.http import Problem
 
 PATH = "/demo/sales"
@@ -43,7 +51,9 @@ class HouseSender:
 class SalesInbox:
     """Hot leads as they came, one JSON line each in one file; a webhook that comes again is shown once."""
 
-    def __init__(self, file: Path, secret: str, now: Callable[[], datetime]) -> None:
+    def __init__(self, file: Path, secret: str, now: Callable[[], datetime], mailer: ASGIApp) -> None:
+        """`mailer` is where `respond_url` leads; within this process it is reached without a socket."""
+        self._mailer = mailer
         self._file = file
         self._verifier = Webhook(secret)
         self._now = now
@@ -79,7 +89,20 @@ class SalesInbox:
             del self._hot[next(iter(self._hot))]
 
     def newest(self) -> list[dict[str, Any]]:
-        return list(reversed(self._hot.values()))
+        """The newest first, each with its body as text."""
+        return [one | {"text": written(one["content"])} for one in reversed(self._hot.values())]
+
+    async def answer(self, webhook_id: str, word: str) -> None:
+        """Answer the hand-off that this webhook told of, as any sales team would. Raises Problem where it is not known or not taken."""
+        found = self._hot.get(webhook_id)
+        if found is None:
+            raise Problem(404, "not_found", f"this hot lead is not here; the inbox keeps the newest {KEEP}")
+        path = urlsplit(found["content"]["data"]["respond_url"] or "").path
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=self._mailer), base_url="http://mailer") as client:
+            answer = await client.post(path, json={"answer": word})
+        if answer.status_code != 200:
+            told = answer.json()
+            raise Problem(answer.status_code, told["code"], told["message"])
 
     def room(self) -> Room:
         """Its page, under the console's session, and the address that takes webhooks, which proves itself by its signature."""
@@ -97,11 +120,32 @@ class SalesInbox:
         @router.get(PATH)
         async def show(request: Request) -> Response:
             pages.signed_in(request)
-            return pages.page(request, "sales.html", hot=self.newest())
+            return pages.page(request, "sales.html", hot=self.newest(), standing=await _standing(pages))
 
         @router.get(PATH + "/fragment")
         async def show_part(request: Request) -> Response:
             pages.signed_in(request)
-            return pages.fragment(request, "sales_part.html", hot=self.newest())
+            return pages.fragment(request, "sales_part.html", hot=self.newest(), standing=await _standing(pages))
+
+        @router.post(PATH + "/answer")
+        async def answer(request: Request) -> Response:
+            pages.signed_in(request)
+            said = dict(parse_qsl((await request.body()).decode(errors="replace")))
+            await self.answer(said.get("id", ""), said.get("answer", ""))
+            return RedirectResponse(PATH, 303)
 
         return router
+
+
+async def _standing(pages: Pages) -> dict[str, Any]:
+    """How each hand-off stands, by its id; none while mailer is away."""
+    try:
+        found = await pages.together.ask(pages.caller, "mailer", "/api/handoffs", {"limit": str(KEEP)})
+    except Outage:
+        return {}
+    return {handoff["id"]: handoff for handoff in found["items"]}
+
+
+def written(content: Any) -> str:
+    """A webhook's body to read: its keys in their order, its letters as they are."""
+    return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()

@@ -185,7 +185,8 @@ def _lead(delivery: Delivery) -> _Shown | None:
     told = msgspec.json.decode(delivery.body)["data"]
     lead = told["lead"]
     reasons = [reason.get("text") or reason["rule"] for reason in told["reasons"]]
-    return _Shown(lead.get("email") or lead.get("user_id") or lead["id"], told["readiness"], told["note"], reasons)
+    name = (lead.get("traits") or {}).get("name") or lead.get("email") or lead.get("user_id") or lead["id"]
+    return _Shown(str(name), told["readiness"], told["note"], reasons)
 
 
 def _page(title: str, text: str, status: int = 200, lead: _Shown | None = None, *, asks: bool = False) -> Response:

@@ -107,6 +107,11 @@ def test_the_sales_inbox_shows_a_hot_lead_and_why(page: Page, house: House):
     expect(row.locator("pre")).to_contain_text('"type": "lead.hot"')
     page.wait_for_timeout(1_200)  # one more look of the page's own
     expect(row.locator("pre")).to_be_visible()
+    row.get_by_role("button", name="Snooze for a day").click()
+    expect(row.get_by_text("snoozed")).to_be_visible()
+    row.get_by_role("button", name="Accept").click()
+    expect(row.get_by_text("accepted")).to_be_visible()
+    expect(row.get_by_role("button")).to_have_count(0)
     row.get_by_role("link", name=f"Hot {user}").click()
     expect(page.locator(".dial strong")).to_have_text("9")
 

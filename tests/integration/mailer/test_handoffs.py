@@ -146,12 +146,12 @@ async def test_an_address_we_did_not_make_is_unknown(house: House) -> None:
 
 
 async def test_opening_the_address_shows_who_it_is_and_changes_nothing(house: House) -> None:
-    path = await given(house, note="Call <b>today</b>")
+    path = await given(house, note="Call <b>today</b>", lead=a_lead(readiness=9, traits={"name": "Ana & co"}))
     async with house.api() as client:
         page = await client.get(path)
         assert (await client.head(path)).status_code == 200
     assert page.status_code == 200
-    assert "ana@example.com" in page.text
+    assert "Ana &amp; co" in page.text
     assert "Call &lt;b&gt;today&lt;/b&gt;" in page.text
     assert page.text.count("<button") == 3
     assert page.headers["cache-control"] == "no-store"

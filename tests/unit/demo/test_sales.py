@@ -3,9 +3,14 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from dripline.demo import sales
 from dripline.demo.sales import SalesInbox
@@ -16,12 +21,24 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSx"
 
 
-def an_inbox(folder: Path) -> SalesInbox:
-    return SalesInbox(folder / "sales.jsonl", SECRET, lambda: datetime(2027, 3, 1, 12, 0, tzinfo=UTC))
+class Mailer:
+    """What stands behind `respond_url`: notes what was answered, and takes the first answer."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[str, Any]] = []
+        self.app = Starlette(routes=[Route("/hooks/handoff/{token}", self._take, methods=["POST"])])
+
+    async def _take(self, request: Request) -> JSONResponse:
+        self.answers.append((request.path_params["token"], await request.json()))
+        return JSONResponse({}) if len(self.answers) == 1 else JSONResponse({"code": "accepted", "message": "that stands"}, 409)
+
+
+def an_inbox(folder: Path, mailer: Mailer | None = None) -> SalesInbox:
+    return SalesInbox(folder / "sales.jsonl", SECRET, lambda: datetime(2027, 3, 1, 12, 0, tzinfo=UTC), (mailer or Mailer()).app)
 
 
 def send(inbox: SalesInbox, name: str, webhook_id: str = "w1", secret: str = SECRET) -> None:
-    body = json.dumps({"type": "lead.hot", "data": {"lead": {"name": name}}})
+    body = json.dumps({"type": "lead.hot", "data": {"respond_url": f"https://mail.example/hooks/handoff/{webhook_id}", "lead": {"name": name}}})
     at = real_now()
     headers = {"webhook-id": webhook_id, "webhook-timestamp": str(int(at.timestamp()))}
     inbox.take(headers | {"webhook-signature": Webhook(secret).sign(webhook_id, at, body)}, body.encode())
@@ -70,7 +87,7 @@ def test_a_line_torn_by_a_kill_is_left_out_and_may_come_again(tmp_path: Path):
 
 
 def test_what_the_disk_did_not_take_may_come_again(tmp_path: Path):
-    inbox = SalesInbox(tmp_path / "later" / "sales.jsonl", SECRET, real_now)
+    inbox = SalesInbox(tmp_path / "later" / "sales.jsonl", SECRET, real_now, Mailer().app)
     with pytest.raises(OSError, match="No such file"):
         send(inbox, "Ana")
     (tmp_path / "later").mkdir()
@@ -85,3 +102,24 @@ def test_the_oldest_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         send(inbox, str(number), f"w{number}")
     assert names(inbox) == names(an_inbox(tmp_path)) == ["3", "2"]
     assert len((tmp_path / "sales.jsonl").read_bytes().splitlines()) == 2
+
+
+async def test_a_button_answers_where_every_sales_team_answers(tmp_path: Path):
+    mailer = Mailer()
+    inbox = an_inbox(tmp_path, mailer)
+    send(inbox, "Ana", "w1")
+    await inbox.answer("w1", "accepted")
+    assert mailer.answers == [("w1", {"answer": "accepted"})]
+    with pytest.raises(Problem, match="that stands") as late:
+        await inbox.answer("w1", "rejected")
+    with pytest.raises(Problem) as unknown:
+        await inbox.answer("w9", "accepted")
+    assert (late.value.status, unknown.value.status) == (409, 404)
+
+
+def test_what_was_sent_is_shown_as_it_was_sent(tmp_path: Path):
+    inbox = an_inbox(tmp_path)
+    send(inbox, "آنا <b> & 'co'")
+    [shown] = inbox.newest()
+    assert "آنا <b> & 'co'" in shown["text"]
+    assert shown["text"].index('"type"') < shown["text"].index('"data"') < shown["text"].index('"lead"')
