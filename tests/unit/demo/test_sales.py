@@ -38,7 +38,8 @@ def an_inbox(folder: Path, mailer: Mailer | None = None) -> SalesInbox:
 
 
 def send(inbox: SalesInbox, name: str, webhook_id: str = "w1", secret: str = SECRET) -> None:
-    body = json.dumps({"type": "lead.hot", "data": {"respond_url": f"https://mail.example/hooks/handoff/{webhook_id}", "lead": {"name": name}}})
+    told = {"respond_url": f"https://mail.example/hooks/handoff/{webhook_id}", "lead": {"name": name}}
+    body = json.dumps({"type": "lead.hot", "data": told})
     at = real_now()
     headers = {"webhook-id": webhook_id, "webhook-timestamp": str(int(at.timestamp()))}
     inbox.take(headers | {"webhook-signature": Webhook(secret).sign(webhook_id, at, body)}, body.encode())
