@@ -35,6 +35,7 @@ class Walk:
     active: bool
     story: str
     wake_at: str | None
+    is_limit: bool  # at `wake_at` it stops waiting for something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +96,31 @@ async def _graph(together: Together, caller: Caller, name: str) -> dict[str, Any
 
 def told(enrollment: Mapping[str, Any], graph: Mapping[str, Any]) -> Walk:
     """A walk in words. Pure."""
-    active = enrollment["status"] == "active"
-    story = ahead(enrollment, graph.get("steps", ())) if active else _ended(enrollment)
-    return Walk(enrollment["journey"], graph.get("description", ""), active, story, enrollment.get("wake_at") if active else None)
-
-
-def ahead(enrollment: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> str:
-    """What a walk under way does now, and then: `waits, then mails cart-reminder`. Pure."""
-    nodes = {node["step"]: node for node in steps}
+    journey, description = enrollment["journey"], graph.get("description", "")
+    if enrollment["status"] != "active":
+        return Walk(journey, description, False, _ended(enrollment), None, False)
+    nodes = {node["step"]: node for node in graph.get("steps", ())}
     here = nodes.get(enrollment.get("step") or "", {})
+    return Walk(journey, description, True, ahead(here, nodes), enrollment.get("wake_at"), here.get("kind") == "wait_for")
+
+
+def ahead(here: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a walk under way does now, and then: `waits, then mails cart-reminder`. Pure."""
     match here.get("kind"):
         case "wait":
             return f"waits, then {_deed(nodes.get(here.get('next') or ''))}"
         case "wait_for":
-            return "waits for what the visitor does next"
+            return " or ".join(f"waits for {_awaited(case)}, then {_deed(nodes.get(case.get('next') or ''))}" for case in here["cases"])
         case "send":
             return f"is about to mail {here.get('template')}"
         case "handoff":
             return "waits for an answer of sales"
         case _:
-            return f"is at {enrollment.get('step') or 'its beginning'}"
+            return f"is at {here.get('step') or 'a step of an earlier version'}"
+
+
+def _awaited(case: Mapping[str, Any]) -> str:
+    return ", ".join(case.get("events") or ()) or str(case.get("when"))
 
 
 def _deed(node: Mapping[str, Any] | None) -> str:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from dripline.demo.shop import CUSTOMER, PAGES, TEAS, VISITOR, Shop, pace
-from dripline.demo.shop_panel import ahead, told
+from dripline.demo.shop_panel import told
 from shared.clock import FakeClock
 from tests.builders import NOON
 from tests.unit.console.services import SIGNER, FakeUpstreams, a_lead_known_everywhere, console
@@ -20,7 +20,14 @@ GRAPH = {
         {"step": "more", "kind": "send", "template": "welcome-2", "next": "rest"},
         {"step": "rest", "kind": "wait", "wait": "2d", "next": None},
         {"step": "to_sales", "kind": "handoff", "endpoint": "sales", "next": None},
-        {"step": "asked", "kind": "wait_for", "next": None},
+        {
+            "step": "asked",
+            "kind": "wait_for",
+            "cases": [
+                {"events": None, "when": "lead.consent.marketing", "next": "hello"},
+                {"events": ["Email Link Clicked"], "when": None, "next": None},
+            ],
+        },
     ],
 }
 
@@ -173,13 +180,17 @@ def test_a_pace_in_words(speed: float, said: str):
         ("pause", "waits, then mails welcome-2"),
         ("rest", "waits, then is at its end"),
         ("to_sales", "waits for an answer of sales"),
-        ("asked", "waits for what the visitor does next"),
-        ("gone", "is at gone"),
-        (None, "is at its beginning"),
+        (
+            "asked",
+            "waits for lead.consent.marketing, then mails welcome-1 or waits for Email Link Clicked, then is at its end",
+        ),
+        ("gone", "is at a step of an earlier version"),
     ],
 )
-def test_a_walk_under_way_says_what_comes(step: str | None, said: str):
-    assert ahead({"step": step}, GRAPH["steps"]) == said
+def test_a_walk_under_way_says_what_comes(step: str, said: str):
+    walk = told({"journey": "welcome", "status": "active", "step": step, "wake_at": "2027-03-03T12:00:00Z"}, GRAPH)
+    assert (walk.story, walk.description, walk.active) == (said, "Greet.", True)
+    assert walk.is_limit == (step == "asked")
 
 
 @pytest.mark.parametrize(
