@@ -73,7 +73,7 @@ async def see(together: Together, caller: Caller, visitor: Visitor) -> Sight | N
     return Sight(
         lead | {"consent": lead.get("consent") or {}},
         {name: plain(value) for name, value in told_traits(lead).items()},
-        [told(enrollment, graphs[enrollment["journey"]]) for enrollment in lead["enrollments"]],
+        sorted((told(enrollment, graphs[enrollment["journey"]]) for enrollment in lead["enrollments"]), key=_by_what_is_next),
         mails["items"],
         [event for event in events["items"] if event["name"] and event["name"] not in UNTOLD][:EVENTS],
     )
@@ -102,6 +102,11 @@ def told(enrollment: Mapping[str, Any], graph: Mapping[str, Any]) -> Walk:
     nodes = {node["step"]: node for node in graph.get("steps", ())}
     here = nodes.get(enrollment.get("step") or "", {})
     return Walk(journey, description, True, ahead(here, nodes), enrollment.get("wake_at"), here.get("kind") == "wait_for")
+
+
+def _by_what_is_next(walk: Walk) -> tuple[bool, str]:
+    """Those under way first, what is due soonest before all."""
+    return not walk.active, walk.wake_at or ""
 
 
 def ahead(here: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:
