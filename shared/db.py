@@ -157,7 +157,7 @@ def _sqlite_engine(url: str, use: str) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Any) -> None:
         # straight to the driver: the way through SQLAlchemy takes three calls to the connection's thread instead of one
-        connection.connection.dbapi_connection.run_async(lambda driver: driver.execute(begin))
+        connection.connection.dbapi_connection.run_async(lambda driver: driver.begin(begin))
 
     return engine
 

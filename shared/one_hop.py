@@ -70,9 +70,19 @@ class Connection(aiosqlite.Connection):
     def cursor(self, factory: Any = None) -> Cursor:  # type: ignore[override]
         return Cursor(self)
 
+    async def begin(self, statement: str) -> None:
+        """Begin a transaction, and first end one that a task left behind which was cancelled while its own was beginning."""
+        await self._execute(lambda: _begin(self._conn, statement))  # type: ignore[no-untyped-call]
+
     async def run(self, method: Any, statement: str, parameters: Any) -> _Ran:
         """Run one statement over there and bring back all that it left."""
         return await self._execute(lambda: _Ran(method(self._conn, statement, parameters)))  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _begin(connection: sqlite3.Connection, statement: str) -> None:
+    if connection.in_transaction:
+        connection.rollback()
+    connection.execute(statement).close()
 
 
 async def connect(url: str) -> Connection:

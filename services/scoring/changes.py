@@ -7,7 +7,6 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.scoring.leads import Roster, Scored
-from services.scoring.profile import LARGEST_TRAITS, MOST_TRAITS
 from services.scoring.rulebook import Rulebook
 from services.scoring.store import fetch_leads, save
 from shared.http import Problem
@@ -54,9 +53,8 @@ async def change_lead(outbox: Outbox, rulebook: Rulebook, lead_id: str, change: 
         if living is None:
             return None
         event = _event(roster.leads[living].lead, change, key, work.now)
-        if homeless := roster.take(event, raw=_encoded(event)):
-            names = ", ".join(sorted(name for rest in homeless for name in rest.traits)[:20])
-            raise Problem(400, "trait_limit", f"a lead holds {MOST_TRAITS} traits of {LARGEST_TRAITS} bytes; no place for {names}")
+        for refusal in roster.take(event, raw=_encoded(event)):
+            raise Problem(400, refusal.code, refusal.message)
         await save(work, roster)
         return roster.leads[living]
 

@@ -10,7 +10,6 @@ import msgspec
 
 from services.scoring.identity import Names, names_of
 from services.scoring.leads import Roster
-from services.scoring.profile import LARGEST_TRAITS, MOST_TRAITS
 from services.scoring.rulebook import Rulebook
 from services.scoring.store import fetch, recorded, save
 from shared.errors import InvalidMessage
@@ -66,11 +65,9 @@ def _arrived(work: Work, records: Sequence[Record]) -> dict[str, Arrived]:
 def _take(work: Work, roster: Roster, arrived: Arrived) -> None:
     event, names, record = arrived
     try:
-        homeless = roster.take(event, names, record.value)
+        refused = roster.take(event, names, record.value)
     except InvalidMessage as invalid:
         work.set_aside(EVENTS, record.key, record.value, code=invalid.code, message=str(invalid))
         return
-    for rest in homeless:
-        few = ", ".join(sorted(rest.traits)[:20])
-        message = f"a lead holds at most {MOST_TRAITS} traits of {LARGEST_TRAITS} bytes; no place for {few}"
-        work.set_aside(EVENTS, record.key, encode(rest), code="trait_limit", message=message)
+    for refusal in refused:
+        work.set_aside(EVENTS, record.key, encode(refusal.event), code=refusal.code, message=refusal.message)

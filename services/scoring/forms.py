@@ -4,19 +4,15 @@ What the language has beyond this release stands here too, so that it is named a
 """
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from shared.yaml import Duration, Shape
 
 
 def _not_yet(_: Any, info: ValidationInfo) -> Any:
     raise ValueError(f"not yet: `{info.field_name}` is not in this release; leave it out")
-
-
-def _consent_not_yet(_: Any) -> Any:
-    raise ValueError("not yet: in this release consent comes from an identify with a secret key or over the API; leave `consent` out")
 
 
 def _some(value: Any) -> Any:
@@ -91,8 +87,16 @@ class OrdersForm(Shape):
     refund: Names | None = None
 
 
+class ConsentForm(BaseModel):
+    """What scoring asks of `consent`; the mailer, which sends the confirmations, is strict about its spelling."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+    events: list[str] = []
+    from_browser: Literal["double_opt_in", "single"] = "double_opt_in"
+
+
 class PlaybookForm(Shape):
     orders: OrdersForm | None = None
-    consent: Annotated[Any, BeforeValidator(_consent_not_yet)] = None
+    consent: ConsentForm | None = None
     late_after: Duration | None = None
     events: NotYet = None

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
+from services.scoring.reach import ConsentRule
 from shared.expressions import Expression
 from shared.wire import Event, EventHistory, Orders, encode
 
@@ -31,10 +32,11 @@ class OrderRule:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What the playbook wants to know of a lead's past: the histories of these events, and its orders."""
+    """What the playbook wants to be noted of a lead: the histories of these events, its orders, and by what it asks for mail."""
 
     histories: frozenset[str] = frozenset()
     orders: OrderRule | None = None
+    consent: ConsentRule | None = None
 
 
 def remember(histories: Mapping[str, EventHistory], event: Event, at: datetime) -> dict[str, EventHistory]:

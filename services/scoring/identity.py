@@ -60,8 +60,8 @@ def device_identity(anonymous_id: str) -> str:
 
 def names_of(event: Event) -> Names:
     """The usable ids of an event. Raises InvalidMessage where none of them can name a lead."""
-    user = user_identity(event.user_id) if event.user_id is not None and _is_usable(event.user_id) else None
-    device = device_identity(event.anonymous_id) if event.anonymous_id is not None and _is_usable(event.anonymous_id) else None
+    user = user_identity(event.user_id) if event.user_id is not None and is_usable(event.user_id) else None
+    device = device_identity(event.anonymous_id) if event.anonymous_id is not None and is_usable(event.anonymous_id) else None
     if event.type == "alias":
         return _alias(event, user, device)
     if user is None and device is None:
@@ -91,7 +91,7 @@ def settle(names: Names, owner_of: Callable[[str], Owner | None]) -> Settlement:
 def _alias(event: Event, user: str | None, device: str | None) -> Names:
     """`previousId` may be a user id given up or an anonymous id: whichever is known."""
     previous = event.previous_id
-    if user is None or previous is None or not _is_usable(previous):
+    if user is None or previous is None or not is_usable(previous):
         raise InvalidMessage("no_identity", "an alias needs a usable userId and previousId")
     former = USER + previous if USER + previous != user else None
     identities = dict.fromkeys(name for name in (user, former, device, DEVICE + previous) if name is not None)
@@ -112,5 +112,6 @@ def _claimed(names: Names, owners: dict[str, Owner | None], lead: Owner | None) 
     return (*free, *(identity for identity in moved if identity.startswith(DEVICE)))
 
 
-def _is_usable(id: str) -> bool:
+def is_usable(id: str) -> bool:
+    """Whether an id can name a lead."""
     return id.strip().lower() not in FORBIDDEN

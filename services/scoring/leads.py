@@ -15,12 +15,13 @@ from msgspec import Struct
 from services.scoring.history import Noted
 from services.scoring.identity import Names, Owner, names_of, settle
 from services.scoring.past import Past
-from services.scoring.profile import NOTHING_KEPT, Kept, differs, join, observe
+from services.scoring.profile import LARGEST_TRAITS, MOST_TRAITS, NOTHING_KEPT, Kept, differs, join, observe
 from services.scoring.readiness import Evidence, Rules, earned_at, fold, is_hot, merge, next_change_at, readiness
 from services.scoring.sleeping import SleepRule, falls_asleep_at, is_asleep, roused
 from services.scoring.telling import as_text, digest, id_after, id_before, our_event
+from services.scoring.words import is_unclear
 from shared.errors import InvalidMessage
-from shared.wire import Activity, Consent, Event, Lead, encode, replace
+from shared.wire import Activity, Event, Lead, encode, replace
 
 DEEPEST = 16
 """How many of our own effects may lie between an event and a person: past it, journeys set each other off in a circle."""
@@ -50,6 +51,14 @@ class Scored(Struct, frozen=True, omit_defaults=True, kw_only=True):
     roused_at: datetime | None = None
 
 
+class Refusal(NamedTuple):
+    """What of an event was not taken, as an event that can be repeated when that has changed, and why."""
+
+    event: Event
+    code: str
+    message: str
+
+
 class Issued(NamedTuple):
     """An activity, and its event's bytes as the record keeps them."""
 
@@ -75,16 +84,16 @@ class Roster:
     merged: dict[str, int] = field(default_factory=dict)  # leads that ended here, with their last sequence
     issued: list[Issued] = field(default_factory=list)
     due: dict[str, datetime | None] = field(default_factory=dict)  # when to look at a lead again
-    homeless: list[Event] = field(default_factory=list)  # of the event taken last: what found no place
+    refused: list[Refusal] = field(default_factory=list)  # of the event taken last
 
-    def take(self, event: Event, names: Names | None = None, raw: bytes | None = None) -> list[Event]:
-        """Fold an event that was not folded yet; answers the traits that found no place, as events to repeat once there is room.
+    def take(self, event: Event, names: Names | None = None, raw: bytes | None = None) -> list[Refusal]:
+        """Fold an event that was not folded yet; answers what of it could not be taken.
 
         `names` and `raw` (its JSON) if at hand. Raises InvalidMessage, and has changed nothing, where it can belong to no lead.
         """
         if event.depth > DEEPEST:
             raise InvalidMessage("loop", f"more than {DEEPEST} of our own effects led here: some journeys set each other off in a circle")
-        self.homeless = []
+        self.refused = []
         definitions = self.definitions
         was = self._settled(event, names)
         before = self.leads[was.id]
@@ -99,7 +108,9 @@ class Roster:
         if after.lead.sleeping and not before.lead.sleeping:
             self._tell_asleep(was.id, event, late=self._is_late(event))
         self._set_aside(seen.refused, event)
-        return self.homeless
+        if event.trusted and event.type == "identify" and is_unclear(event.traits.get("consent")):
+            self._doubt(event)
+        return self.refused
 
     def rescore(self, lead_id: str) -> None:
         """Reckon a lead anew at this moment: where fading moved its readiness, or it has fallen asleep, that becomes an activity."""
@@ -184,10 +195,7 @@ class Roster:
     def _merge(self, lead_id: str, other_id: str, cause: Event) -> None:
         """The other becomes part of the lead: profile, evidence, and what leads to it."""
         mine, theirs = self.leads[lead_id], self.leads.pop(other_id)
-        their_kept = theirs.kept
-        if not cause.trusted and mine.kept.reach.told:  # a browser joins a device, and never replaces an address that a server named
-            their_kept = their_kept._replace(reach=their_kept.reach._replace(told=(), given=Consent()))
-        lead, kept, refused = join(mine.lead, mine.kept, theirs.lead, their_kept)
+        lead, kept, refused = join(mine.lead, mine.kept, theirs.lead, theirs.kept)
         self.tombstones[other_id] = lead_id
         self.merged[other_id] = theirs.sequence
         self.changed.discard(other_id)
@@ -210,7 +218,15 @@ class Roster:
 
     def _set_aside(self, refused: dict[str, Any], event: Event) -> None:
         if refused:
-            self.homeless.append(replace(event, id=digest("traits", event.id), traits=refused))
+            holder, few = "company" if event.type == "group" else "lead", ", ".join(sorted(refused)[:20])
+            message = f"a {holder} holds at most {MOST_TRAITS} traits of {LARGEST_TRAITS} bytes; no place for {few}"
+            self.refused.append(Refusal(replace(event, id=digest("traits", event.id), traits=refused), "trait_limit", message))
+
+    def _doubt(self, event: Event) -> None:
+        """A server's word on consent that nobody can be sure of is neither believed nor passed over."""
+        said = replace(event, id=digest("consent", event.id), traits={"consent": event.traits["consent"]})
+        message = "traits.consent is neither true nor false: send true, false, or {marketing: true, source, topics: {NAME: false}}"
+        self.refused.append(Refusal(said, "consent_unclear", message))
 
     def _issue(
         self, after: Scored, event: Event, raw: bytes, *, cause: Event, profile_changed: bool = True, merged_from: str | None = None

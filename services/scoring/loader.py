@@ -4,22 +4,23 @@ published files ──load──► Definitions ──► consumer.py, scheduler
 """
 
 import hashlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel
 
-from services.scoring.forms import FitForm, OrdersForm, PlaybookForm, ReadinessForm, RuleForm, SleepingForm
+from services.scoring.forms import ConsentForm, FitForm, OrdersForm, PlaybookForm, ReadinessForm, RuleForm, SleepingForm
+from services.scoring.histories import asked_for
 from services.scoring.history import Noted, OrderRule
 from services.scoring.leads import Definitions
 from services.scoring.past import TOLD_HERE
+from services.scoring.reach import ConsentRule
 from services.scoring.readiness import Fit, Rule, Rules
 from services.scoring.sleeping import SleepRule
 from shared.expressions import Expression, ExpressionError, compile_expression
-from shared.yaml import Document, Path, PlaybookError, Trouble, read, read_all, shape
+from shared.yaml import Document, Path, PlaybookError, Trouble, read, shape
 
 READINESS, PLAYBOOK = "readiness.yaml", "playbook.yaml"
 PLAYBOOK_KEYS = frozenset({"orders", "consent", "late_after", "events"})
@@ -27,9 +28,6 @@ PLAYBOOK_KEYS = frozenset({"orders", "consent", "late_after", "events"})
 OF_AN_EVENT = frozenset({"event"})
 OF_A_LEAD = frozenset({"lead.traits", "lead.tags", "lead.consent"})
 
-_ASKED_FOR = re.compile(r"lead\.events\s*(?:\[\s*(['\"])(?P<quoted>.+?)\1\s*\]|\.(?P<plain>[A-Za-z_]\w*))")
-_AFTER_EVENT = re.compile(rb"after_event\s*:\s*[\"']?([^\"'\n#},]+?)[\"']?\s*(?:[#},\n]|$)")
-"""`reentry: {after_event: NAME}` asks for that history too."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -48,7 +46,7 @@ def load(files: Mapping[str, bytes], environ: Mapping[str, str]) -> Definitions:
     return Definitions(
         version=_version(None if readiness is None else readiness[1], None if playbook is None else playbook[1]),
         rules=rules,
-        noted=Noted(frozenset(_histories(files)), orders),
+        noted=Noted(frozenset(asked_for(files)), orders, None if playbook is None else _consent(playbook[1].consent)),
         late_after=None if playbook is None else playbook[1].late_after,
         sleep=None if readiness is None else _sleep(readiness[1].sleeping),
     )
@@ -59,6 +57,10 @@ def _version(readiness: ReadinessForm | None, playbook: PlaybookForm | None) -> 
     orders = None if playbook is None else playbook.orders
     parts = ["" if form is None else form.model_dump_json(exclude_defaults=True) for form in (readiness, orders)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _consent(form: ConsentForm | None) -> ConsentRule | None:
+    return None if form is None else ConsentRule(frozenset(form.events), form.from_browser == "single")
 
 
 def _sleep(form: SleepingForm | None) -> SleepRule | None:
@@ -160,35 +162,3 @@ def _our_keys(document: Document) -> Document:
 
 def _names(names: str | list[str]) -> frozenset[str]:
     return frozenset([names] if isinstance(names, str) else names)
-
-
-def _histories(files: Mapping[str, bytes]) -> Iterator[str]:
-    """The events whose history anything in the playbook asks for, conditions and templates alike: only these are kept.
-
-    It is looked for as text, not parsed: one name too many costs a little room, and the other parts' languages stay theirs.
-    """
-    for file, text in files.items():
-        yield from (name.decode("utf-8", "replace") for name in _AFTER_EVENT.findall(text))
-        for part in _texts(file, text):
-            for found in _ASKED_FOR.finditer(part):
-                yield found["quoted"] or found["plain"]
-
-
-def _texts(file: str, text: bytes) -> Iterator[str]:
-    """A template whole; of YAML each text as it is meant, not as it is quoted."""
-    if not file.endswith((".yaml", ".yml")):
-        yield text.decode("utf-8", "replace")
-        return
-    try:
-        for document in read_all(text, file):
-            yield from _scalars(document.value)
-    except PlaybookError:
-        return  # told by whoever owns the file
-
-
-def _scalars(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _scalars(part)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from services.scoring.history import Noted, join_histories, join_orders, purchase, remember
+from services.scoring.identity import is_usable
 from services.scoring.reach import Reach, both, heard, reachable
 from services.scoring.readiness import earned_at
 from services.scoring.registers import Said, is_later, later
@@ -42,7 +43,7 @@ NOTHING_KEPT = Kept()
 
 
 class Observed(NamedTuple):
-    """A lead after an event; `refused` are traits beyond what one lead may hold."""
+    """A lead after an event; `refused` are traits beyond what one lead, or its company, may hold."""
 
     lead: Lead
     kept: Kept
@@ -53,18 +54,23 @@ def observe(lead: Lead, kept: Kept, event: Event, noted: Noted) -> Observed:
     """Fold one event into the profile. The caller sees to it that no event is folded twice."""
     at = earned_at(event)
     seen = _past(lead, event, noted, at)
-    traits = lead.traits
     refused: dict[str, Any] = {}
-    kept = _placed(kept._replace(reach=heard(kept.reach, event, at)), event, at)
+    before, kept = kept, _placed(kept, event, at)
+    reach = heard(kept.reach, event, at, _of_customer(event, lead), noted.consent)
+    if reach is not kept.reach:
+        kept = kept._replace(reach=reach)
+        seen |= reachable(reach)
     if event.type == "identify":
         said = ((name, value, at) for name, value in event.traits.items() if name != "consent")
-        traits, trait_at, refused = _admitted(traits, kept.trait_at, said)
+        seen["traits"], trait_at, refused = _admitted(lead.traits, kept.trait_at, said)
         kept, seen["tags"] = _tags(lead, kept._replace(trait_at=trait_at), event, at)
     elif event.type == "group":
-        kept, seen["company"] = _company(lead, kept, event, at)
+        kept, seen["company"], refused = _company(lead, kept, event, at)
+    if kept is not before:
+        seen |= _placed_by(seen.get("traits", lead.traits), kept)
     if event.source != OURSELVES or event.properties.get("human") is True:
         seen["last_seen_at"] = max(lead.last_seen_at, at)
-    return Observed(replace(lead, **seen, **_told_by(traits, kept)), kept, refused)
+    return Observed(replace(lead, **seen), kept, refused)
 
 
 def join(lead: Lead, kept: Kept, other: Lead, other_kept: Kept) -> Observed:
@@ -83,6 +89,7 @@ def join(lead: Lead, kept: Kept, other: Lead, other_kept: Kept) -> Observed:
         later(kept.locale, other_kept.locale),
     )
     seen = {
+        "traits": traits,
         "tags": sorted(tags),
         "company": other.company if theirs else lead.company,
         "created_at": min(lead.created_at, other.created_at),
@@ -90,7 +97,7 @@ def join(lead: Lead, kept: Kept, other: Lead, other_kept: Kept) -> Observed:
         "events": join_histories(lead.events, other.events),
         "orders": join_orders(lead.orders, other.orders),
     }
-    return Observed(replace(lead, **seen, **_told_by(traits, joined)), joined, refused)
+    return Observed(replace(lead, **seen, **_placed_by(traits, joined), **reachable(joined.reach)), joined, refused)
 
 
 def differs(one: Lead, other: Lead) -> bool:
@@ -105,10 +112,17 @@ def differs(one: Lead, other: Lead) -> bool:
     )
 
 
-def _told_by(traits: dict[str, Any], kept: Kept) -> dict[str, Any]:
-    """What follows from what is kept: a trait names the zone and the language before any context does."""
+def _of_customer(event: Event, lead: Lead) -> bool:
+    """Whether an event speaks of a user: by its own user id, or, of us who know the lead, where that is identified."""
+    if event.user_id is None and event.anonymous_id is None:
+        return lead.user_id is not None
+    return event.user_id is not None and is_usable(event.user_id)
+
+
+def _placed_by(traits: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
+    """Zone and language: a trait names them before any context does."""
     zone, locale = (said.what if said is not None else None for said in (kept.zone, kept.locale))
-    return {"traits": traits, "timezone": _zone(traits) or zone, "locale": _locale(traits) or locale, **reachable(kept.reach)}
+    return {"timezone": _zone(traits) or zone, "locale": _locale(traits) or locale}
 
 
 def _admitted(
@@ -158,15 +172,15 @@ def _tags(lead: Lead, kept: Kept, event: Event, at: datetime) -> tuple[Kept, lis
     return kept._replace(tag_at=tag_at), sorted(tags)
 
 
-def _company(lead: Lead, kept: Kept, event: Event, at: datetime) -> tuple[Kept, dict[str, Any]]:
-    """The group named last; what is said of the same group is laid together."""
+def _company(lead: Lead, kept: Kept, event: Event, at: datetime) -> tuple[Kept, dict[str, Any], dict[str, Any]]:
+    """The group named last, and what of this one found no place; what is said of the same group is laid together."""
     group = {"id": event.group_id, **event.traits} if event.group_id is not None else dict(event.traits)
     later = is_later(at, group, kept.company_at, lead.company)
     newer, older = (group, lead.company) if later else (lead.company, group)
     company = {**older, **newer} if older.get("id") == newer.get("id") else newer
     if _size("", company) > LARGEST_TRAITS:
-        return kept, lead.company
-    return kept._replace(company_at=at if later else kept.company_at), company
+        return kept, lead.company, event.traits
+    return kept._replace(company_at=at if later else kept.company_at), company, {}
 
 
 def _placed(kept: Kept, event: Event, at: datetime) -> Kept:

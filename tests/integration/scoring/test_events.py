@@ -15,7 +15,8 @@ from shared.embedded_log import EmbeddedLog
 from shared.errors import Outage
 from shared.positions import StoredPositions
 from shared.service import Ports
-from tests.builders import NOON, an_event
+from shared.wire import OURSELVES
+from tests.builders import A_READINESS_YAML, NOON, an_event
 from tests.scoring_house import House
 
 DAY = timedelta(days=1)
@@ -219,3 +220,65 @@ async def test_the_service_reads_the_log_and_a_position_set_back_changes_nothing
         async with house.database.transaction() as connection:
             await connection.execute(text("DELETE FROM shared_position WHERE consumer_group = 'scoring'"))
     await log.close()
+
+
+async def test_a_companys_traits_beyond_the_limit_are_set_aside_and_can_be_replayed(house: House):
+    first = an_event("", id="a", type="group", group_id="acme", traits={"name": "Acme", "story": "x" * 9000})
+    more = an_event("", id="b", type="group", group_id="acme", traits={"history": "y" * 9000}, at=NOON + timedelta(seconds=1))
+    await house.handle(first, more)
+    assert set((await house.lead())["company"]) == {"id", "name", "story"}
+    (letter,) = (await house.get("/api/dead-letters"))["items"]
+    assert letter["code"] == "trait_limit"
+    assert "company" in letter["message"]
+    moved = an_event(
+        "", id="c", type="group", group_id="other", traits={}, at=NOON + timedelta(hours=1), received_at=NOON + timedelta(hours=1)
+    )
+    await house.handle(moved)
+    await house.handle_raw([letter["payload"].encode()])
+    assert (await house.lead())["company"] == {"id": "other"}
+
+
+@pytest.mark.parametrize("said", ["yes", 1, {"newsletter": True}])
+async def test_a_servers_unclear_word_on_consent_is_set_aside_and_the_rest_of_its_event_counts(house: House, said: object):
+    await house.handle(an_event("", type="identify", traits={"email": "ana@example.com", "consent": said}, trusted=True))
+    lead = await house.lead()
+    assert (lead["email"], lead["consent"]["marketing"]) == ("ana@example.com", False)
+    (letter,) = (await house.get("/api/dead-letters"))["items"]
+    assert letter["code"] == "consent_unclear"
+    assert "send true, false" in letter["message"]
+
+
+async def test_consent_as_text_is_consent_and_withdrawn_as_text_is_withdrawn(house: House):
+    for number, (said, expected) in enumerate([("true", True), ("False", False)]):
+        at = NOON + timedelta(minutes=number)
+        traits = {"email": "ana@example.com", "consent": said}
+        await house.handle(an_event("", id=f"e{number}", type="identify", traits=traits, trusted=True, at=at, received_at=at))
+        assert (await house.lead())["consent"]["marketing"] is expected
+    assert await letters(house) == []
+
+
+CONSENT = "consent: {events: [Newsletter Subscribed], from_browser: %s}\n"
+
+
+@pytest.mark.parametrize(
+    ("from_browser", "trusted", "expected"), [("double_opt_in", False, False), ("double_opt_in", True, True), ("single", False, True)]
+)
+async def test_who_asks_for_mail_has_consent_as_the_playbook_says(house: House, from_browser: str, trusted: bool, expected: bool):
+    await house.change_rules(A_READINESS_YAML, CONSENT % from_browser)
+    await house.handle(
+        an_event("Newsletter Subscribed", user_id=None, anonymous_id="d", properties={"email": "ana@example.com"}, trusted=trusted)
+    )
+    event = next(activity for activity in house.activities if activity.event.name == "Newsletter Subscribed")
+    assert (event.lead.consent.marketing, event.lead.email == "ana@example.com") == (expected, expected)
+    identified = [activity.event.properties for activity in house.activities if activity.event.name == "Lead Identified"]
+    assert identified == ([{"by": "address"}] if expected else [])
+
+
+async def test_an_address_that_its_owner_confirmed_has_consent(house: House):
+    await house.handle(an_event("Page Viewed", user_id=None, anonymous_id="d"))
+    lead_id = house.activities[0].lead.id
+    about = {"address": "ana@example.com", "source": "double_opt_in", "event": "Newsletter Subscribed"}
+    ours = {"lead_id": lead_id, "user_id": None, "source": OURSELVES, "trusted": True}
+    await house.handle(an_event("Consent Given", id="given", properties=about, **ours))
+    lead = await house.get(f"/api/leads/{lead_id}")
+    assert (lead["email"], lead["consent"]["marketing"], lead["consent"]["source"]) == ("ana@example.com", True, "double_opt_in")

@@ -55,6 +55,23 @@ async def test_increments_from_two_loops_are_never_lost(database: Database):
         assert (await connection.execute(select(TABLE.c.n))).scalar_one() == 120
 
 
+async def test_a_task_cancelled_while_its_transaction_begins_leaves_none_open(database: Database):
+    async def write() -> None:
+        async with database.transaction():
+            await asyncio.Event().wait()
+
+    async with database.transaction():
+        pass  # the connection is there
+    for yields in range(6):
+        task = asyncio.create_task(write())
+        for _ in range(yields):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        async with database.transaction():
+            pass
+
+
 async def test_a_cancelled_waiter_passes_its_turn_on(database: Database):
     holding, release = asyncio.Event(), asyncio.Event()
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from services.scoring.loader import load
+from services.scoring.reach import ConsentRule
 from services.scoring.readiness import Rules
 from shared.yaml import PlaybookError
 from tests.builders import A_READINESS_YAML, scoring_definitions
@@ -124,8 +125,15 @@ def test_fit_sees_traits_tags_and_consent_alone():
 
 
 def test_what_comes_later_is_named_as_not_yet():
-    found = troubles(playbook="consent: {events: [Newsletter Subscribed]}\nevents:\n  Ebook Downloaded: {}\n")
-    assert [trouble.split(": ")[:2] for trouble in found] == [["playbook.yaml:1:10", "not yet"], ["playbook.yaml:3:3", "not yet"]]
+    (found,) = troubles(playbook="events:\n  Ebook Downloaded: {}\n")
+    assert found.startswith("playbook.yaml:2:3: not yet")
+
+
+def test_consent_events_are_read_and_their_spelling_is_the_mailers_to_judge():
+    noted = scoring_definitions(playbook="consent: {events: [Newsletter Subscribed], confirmations: {per_hour: nonsense}}\n").noted
+    assert noted.consent == ConsentRule(frozenset({"Newsletter Subscribed"}))
+    noted = scoring_definitions(playbook="consent: {events: [Signed Up], from_browser: single}\n").noted
+    assert noted.consent == ConsentRule(frozenset({"Signed Up"}), trusts_browser=True)
 
 
 def test_all_mistakes_are_told_at_once():
