@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 from starlette.types import ASGIApp
 
+from dripline.check import check
 from dripline.data_folder import DataFolder
 from dripline.demo.mailbox import Mailbox, Reception
 from dripline.demo.mailbox_pages import mailbox_room
@@ -28,6 +29,7 @@ from dripline.migrate import migrate
 from dripline.settings import RunSettings, read_settings
 from services.console import main as console
 from services.console.pages import Room
+from services.console.playbook_api import Checker
 from services.console.session import hash_password
 from services.console.settings import ConsoleSettings
 from services.console.upstreams import HttpUpstreams
@@ -122,7 +124,7 @@ def build_house(folder: DataFolder, settings: RunSettings, url: str, password: s
     services = _stages(settings, ports, url, environ, reception)
     shop = [Shop(write_key, ports.signer, clock, speed).room()] if demo else []
     rooms = [*shop, *_mailbox(reception), *_sales_inbox(folder, url, environ, clock, services["mailer"].app)]
-    services["console"] = _console(settings, ports, url, api_key, password, services, rooms)
+    services["console"] = _console(settings, ports, url, api_key, password, services, partial(check, environ=environ), rooms)
     app = doorway(services["ingest"].app, services["mailer"].app, services["console"].app)
     return House(folder, url, environ, write_key, api_key, clock, ports, log, services, reception, app)
 
@@ -153,12 +155,19 @@ def _stages(settings: RunSettings, ports: Ports, url: str, environ: Mapping[str,
 
 
 def _console(
-    settings: RunSettings, ports: Ports, url: str, api_key: str, password: str, stages: Mapping[str, Service], rooms: Sequence[Room]
+    settings: RunSettings,
+    ports: Ports,
+    url: str,
+    api_key: str,
+    password: str,
+    stages: Mapping[str, Service],
+    judge: Checker,
+    rooms: Sequence[Room],
 ) -> Service:
     password_hash = hash_password(password, ports.signer.mac("salt of the console's password", b""))  # the same at every start
     public_url = settings.public_url or url
     console_settings = read_settings(ConsoleSettings, console_password_hash=password_hash, api_key=api_key, public_url=public_url)
-    return console.build(console_settings, ports, HttpUpstreams.within({name: stage.app for name, stage in stages.items()}), rooms)
+    return console.build(console_settings, ports, HttpUpstreams.within({name: stage.app for name, stage in stages.items()}), judge, rooms)
 
 
 def _mailbox(reception: Reception | None) -> list[Room]:

@@ -8,6 +8,7 @@ from dripline.cli.deliveries import deliveries
 from dripline.cli.keys import keys
 from dripline.cli.lead import lead
 from dripline.cli.local import check, migrate, run
+from dripline.cli.publish import publish
 from dripline.cli.shell import Commands
 
 app = typer.Typer(
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run, check, lead, migrate, audit):
+for command in (run, check, publish, lead, migrate, audit):
     app.command()(command)
 for group in (deliveries, dead_letters, keys):
     app.add_typer(group)

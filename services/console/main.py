@@ -11,6 +11,7 @@ from services.console.front import as_json, front_routes
 from services.console.keys_api import key_routes
 from services.console.leads import lead_routes
 from services.console.pages import STATIC, Pages, Room, SignInFirst
+from services.console.playbook_api import Checker, playbook_routes
 from services.console.session import Sessions
 from services.console.settings import ConsoleSettings
 from services.console.sign_in import sign_in_routes
@@ -21,8 +22,11 @@ from shared.http import Check, Problem, service_app
 from shared.service import Ports, Service
 
 
-def build(settings: ConsoleSettings, ports: Ports, upstreams: Upstreams, rooms: Sequence[Room] = ()) -> Service:
-    """The console, not yet started; it has no loops and no tables. `rooms` are further pages under its session."""
+def build(settings: ConsoleSettings, ports: Ports, upstreams: Upstreams, check: Checker, rooms: Sequence[Room] = ()) -> Service:
+    """The console, not yet started; it has no loops and no tables.
+
+    `check` judges a playbook before it is published, `rooms` are further pages under its session.
+    """
     together = Together(upstreams, ports.clock)
     https = settings.public_url.startswith("https:")
     sessions = Sessions(ports.signer, settings.console_password_hash, timedelta(hours=settings.session_hours), https=https)
@@ -34,6 +38,7 @@ def build(settings: ConsoleSettings, ports: Ports, upstreams: Upstreams, rooms: 
         lead_routes(pages),
         *(room.routes(pages) for room in rooms),
         key_routes(ports.keys),
+        playbook_routes(ports.playbooks, check),
         front_routes(upstreams, together),
     ]
     app = service_app("console", ports, routers, [_ready(upstreams, service) for service in SERVICES])

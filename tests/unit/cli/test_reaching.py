@@ -100,6 +100,7 @@ def test_only_what_works_is_offered(dripline):
     assert [name for name in offered if name[0].islower()] == [
         "run",
         "check",
+        "publish",
         "lead",
         "migrate",
         "audit",

@@ -71,7 +71,7 @@ def ports(clock: FakeClock | None = None) -> Ports:
 def console(upstreams: Any, rooms: tuple[Room, ...] = (), **settings: Any) -> httpx.AsyncClient:
     """A browser before the console, not signed in."""
     asked = ConsoleSettings(console_password_hash=PASSWORD_HASH, api_key=ADMIN, **settings)
-    app = build(asked, ports(), upstreams, rooms).app
+    app = build(asked, ports(), upstreams, lambda _: [], rooms).app
     transport = httpx.ASGITransport(app=app)
     return httpx.AsyncClient(
         transport=transport, base_url="https://console.test" if settings else "http://console.test", headers={"accept": "text/html"}
