@@ -9,10 +9,11 @@ import asyncio
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from zlib import crc32
@@ -20,7 +21,8 @@ from zlib import crc32
 from shared.clock import Clock
 from shared.embedded_topic import EmbeddedSubscription, Topic
 from shared.errors import ConfigurationError, InvalidMessage, Outage
-from shared.log import Positions
+from shared.log import Positions, Record
+from shared.segment_rewriting import rewrite
 from shared.segments import Partition, sync_folder
 
 _SEGMENT_BYTES = 64 << 20
@@ -40,6 +42,7 @@ class _Append:
     topic: Topic
     parts: Sequence[tuple[Partition, _Records]]
     size: int
+    seals: bool = False  # it brings nothing, and ends the segments
 
 
 class EmbeddedLog:
@@ -114,6 +117,31 @@ class EmbeddedLog:
                 dropped += partition.drop(moment, min(floors, default=partition.end.offset))
         return dropped
 
+    async def rewrite(self, clean: Callable[[str, Record], Record | None]) -> int:
+        """Let `clean` take records' places (given the topic; None leaves one as it is), in all that was appended until now.
+
+        Says how many were changed. Raises Outage while a subscribed group has still to handle some of it, or the disk takes nothing; what
+        was rewritten by then stays, and the rest is as it was.
+        """
+        for topic in list(self._topics.values()):
+            for number, partition in enumerate(topic.partitions):
+                end = partition.end.offset
+                if min([await reader.stored_position(number) for reader in topic.readers], default=end) < end:
+                    raise Outage(f"{partition.folder}: not all of it is handled yet")
+        changed = 0
+        for name, topic in list(self._topics.items()):
+            await self._seal(topic)
+            for partition in topic.partitions:
+                changed += await asyncio.to_thread(rewrite, partition, partial(clean, name))
+        return changed
+
+    async def _seal(self, topic: Topic) -> None:
+        if self._closed:
+            raise Outage("the log is closed")
+        done: _Future = asyncio.get_running_loop().create_future()
+        self._waiting.put(_Append(done, topic, [(partition, ()) for partition in topic.partitions], 0, seals=True))
+        await done
+
     def _topic(self, name: str) -> Topic:
         with self._opening:
             if name not in self._topics:
@@ -154,9 +182,13 @@ class EmbeddedLog:
                 frames[partition].extend(records)
         failed: dict[Partition, Exception] = {}
         at = self._clock.now()
+        sealed = {partition for append in taken if append.seals for partition in append.topic.partitions}
         for partition, records in frames.items():
             try:
-                partition.append(records, at)
+                if records:
+                    partition.append(records, at)
+                if partition in sealed:
+                    partition.seal()
             except Exception as problem:  # noqa: BLE001  the writer outlives whatever happens; who appended is told
                 failed[partition] = problem
         self._answer(taken, failed)

@@ -60,7 +60,7 @@ class EmbeddedSubscription:
             batch = self._look(limit)
             if batch is not None:
                 self.waiter = None
-                self._in_hand = batch.records[0].at
+                self._in_hand = batch.records[0].at if batch.records else None
                 return batch
             await waiter
 
@@ -104,7 +104,7 @@ class EmbeddedSubscription:
         count = len(self._topic.partitions)
         for number in ((self._turn + step) % count for step in range(count)):
             batch = self._read(number, limit)
-            if batch.records:
+            if batch.next_offset > batch.position:
                 self._turn = number + 1
                 return batch
         return None
@@ -121,7 +121,7 @@ class EmbeddedSubscription:
             try:
                 entry = cursor.take()
             except (DriplineError, OSError) as error:
-                if records:
+                if cursor.offset > position:
                     break  # what was taken is handed out; the next look meets the trouble again
                 if isinstance(error, OSError):
                     raise Outage(f"the log cannot be read: {error}") from error

@@ -24,6 +24,7 @@ class Batch:
 
     `position` is where the batch begins: what the group's stored position must be. Only for a batch that is `first`, one that begins where
     the log begins, may the group have no stored position yet.
+    Where records were erased it may hold fewer of them than offsets, or none at all: its position moves all the same.
     `offsets` has one offset a record; records of one parcel (see `shared.parcel`) share theirs, and no batch ends within a parcel.
     """
 

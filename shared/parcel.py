@@ -7,7 +7,7 @@ A parcel holds only events that ingest has accepted, so unpacking refuses nothin
 Should one be beyond reading all the same, it spoils no other: it comes out as a parcel of its own, which its reader sets aside.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, get_args
@@ -21,6 +21,10 @@ from shared.wire import Event, EventType, encode, replace
 
 TYPES: Mapping[Any, EventType] = {name: name for name in get_args(EventType)}
 VIEWED: Mapping[str, str] = {"page": "Page Viewed", "screen": "Screen Viewed"}
+
+ERASED = "erased"
+"""The type of an event that was taken out of its parcel."""
+_ERASED_ITEM = b'{"type":"erased"}'  # in its parcel's list, or as a record that held nothing else
 
 Scalar = str | int | float | bool | None
 
@@ -66,7 +70,9 @@ _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 
 
 def unpack(record: Record) -> Sequence[Record]:
-    """The single events of a parcel, each as a record of its own; any other record as it is."""
+    """The single events of a parcel, each as a record of its own; any other record as it is. What was erased is nothing."""
+    if record.value == _ERASED_ITEM:
+        return ()
     if not record.value.startswith(b'{"parcel":'):
         return (record,)
     try:
@@ -76,7 +82,7 @@ def unpack(record: Record) -> Sequence[Record]:
     try:
         items = _decode_items(parcel.items)
         shift = _shift(parcel)
-        return [_record(_event(item, parcel, index, shift), record.at) for index, item in enumerate(items)]
+        return [_record(_event(item, parcel, index, shift), record.at) for index, item in enumerate(items) if item.type != ERASED]
     except Exception:  # noqa: BLE001 - a number that no float holds, or a fault of ours: its neighbours have no part in it
         return _one_by_one(parcel, record)
 
@@ -86,7 +92,25 @@ def _one_by_one(parcel: Parcel, record: Record) -> Sequence[Record]:
         texts = _decode_raws(parcel.items)
     except (msgspec.MsgspecError, RecursionError):
         return (record,)
-    return [_loosely(parcel, record, index, bytes(text), len(texts)) for index, text in enumerate(texts)]
+    return [_loosely(parcel, record, index, bytes(text), len(texts)) for index, text in enumerate(texts) if bytes(text) != _ERASED_ITEM]
+
+
+def without(record: Record, is_theirs: Callable[[Record], bool]) -> Record | None:
+    """The record without the events that are somebody's; None where none of them is.
+
+    Their places in a parcel stay, empty, so that the events behind them keep their ids.
+    """
+    found = unpack(record)
+    theirs = [is_theirs(event) for event in found]
+    if not any(theirs):
+        return None
+    if all(theirs):
+        return Record("", _ERASED_ITEM, record.at)
+    parcel = _decode_parcel(record.value)
+    gone = iter(theirs)
+    texts = [bytes(text) for text in _decode_raws(parcel.items)]
+    kept = [_ERASED_ITEM if text == _ERASED_ITEM or next(gone) else text for text in texts]
+    return Record("", encode(replace(parcel, items=Raw(b"[%b]" % b",".join(kept)))), record.at)
 
 
 def _loosely(parcel: Parcel, record: Record, index: int, text: bytes, of: int) -> Record:
@@ -133,6 +157,24 @@ def moment_of(value: Any) -> datetime | None:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+class _Dated(Struct, rename="camel"):
+    timestamp: Any = None
+    original_timestamp: Any = None
+
+
+_decode_dated = msgspec.json.Decoder(_Dated).decode
+
+
+def told_at(text: str | bytes, received_at: datetime) -> datetime:
+    """When an event happened, as far as its own JSON says so; never after its arrival."""
+    try:
+        told = _decode_dated(text)
+    except (msgspec.MsgspecError, RecursionError):
+        return received_at
+    moment = moment_of(told.timestamp if told.original_timestamp is None else told.original_timestamp)
+    return received_at if moment is None else min(moment, received_at)
 
 
 def _event(item: Item, parcel: Parcel, index: int, shift: timedelta) -> Event:

@@ -22,6 +22,7 @@ class Cursor:
         self._ahead = 0  # the offset of the next frame
         self._rest: deque[Record] = deque()  # of the frame before it, not yet handed out
         self._marks: deque[tuple[int, int, int]] = deque(maxlen=1024)  # (offset, base, position) of frames read lately
+        self._edition = -1  # of the partition, when the marks were begun: in another file they would lie
         self.seek(offset)
 
     @property
@@ -31,11 +32,13 @@ class Cursor:
 
     def seek(self, offset: int) -> None:
         """Goes on from `offset`; a place it read from lately is found at once, others by walking their segment's headers."""
-        base = self._partition.segment_of(offset)
-        marks = [mark for mark in self._marks if mark[0] <= offset and mark[1] == base]
-        self._rest.clear()
-        self._ahead, _, position = max(marks, default=(base, base, 0))
-        self._open(base, position)
+        with self._partition.shape:
+            self._renew()
+            base = self._partition.segment_of(offset)
+            marks = [mark for mark in self._marks if mark[0] <= offset and mark[1] == base]
+            self._rest.clear()
+            self._ahead, _, position = max(marks, default=(base, base, 0))
+            self._open(base, position)
         while self._ahead < offset:
             frame = self._peek()
             if frame.next_offset > offset:
@@ -63,6 +66,14 @@ class Cursor:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
+
+    def _renew(self) -> None:
+        """Forget places in files that another has taken the place of since."""
+        if self._edition != self._partition.edition:
+            self._edition = self._partition.edition
+            self._marks.clear()
+            self.close()
+            self._base = -1
 
     def _peek(self) -> Frame:
         base = self._partition.segment_of(self._ahead)

@@ -18,6 +18,7 @@ from pathlib import Path
 from shared.errors import ConfigurationError, Outage
 from shared.frames import HEADER_SIZE, MAGIC, Frame, header_of, pack
 
+UNFINISHED = ".log.new"
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
@@ -45,7 +46,10 @@ class Partition:
         """Opens or begins it: a torn last frame is cut off, corruption elsewhere in the last segment raises ConfigurationError."""
         self.folder = folder
         self._segment_bytes = segment_bytes
-        self._shape = threading.Lock()  # guards the list of segments between appending and dropping
+        self.shape = threading.Lock()  # guards which segments there are, and which file stands for each
+        self.edition = 0  # how often a file was put in another's place
+        for unfinished in folder.glob(f"*{UNFINISHED}"):
+            unfinished.unlink()
         self.bases = tuple(sorted(int(path.stem) for path in folder.glob("*.log"))) or (0,)
         self._fd = os.open(self.path(self.bases[-1]), os.O_RDWR | os.O_CREAT, 0o640)
         sync_folder(folder)
@@ -74,9 +78,26 @@ class Partition:
             raise Outage(f"cannot write {self.path(self.bases[-1])}: {error.strerror}") from error
         self.end = _End(end.offset + len(records), end.position + len(frame))
 
+    def seal(self) -> None:
+        """Begin a new segment, so that everything written so far lies in sealed ones. By the thread that appends; raises Outage."""
+        if self.end.position == 0:
+            return
+        try:
+            self._roll()
+        except OSError as error:
+            raise Outage(f"cannot begin a segment in {self.folder}: {error.strerror}") from error
+
+    def put_in_place(self, draft: Path, base: int) -> None:
+        """Let a draft take the place of a sealed segment, whole or not at all; nothing where that was dropped meanwhile."""
+        with self.shape:
+            if base in self.bases[:-1]:
+                os.rename(draft, self.path(base))
+                self.edition += 1
+        sync_folder(self.folder)
+
     def drop(self, moment: datetime, floor: int) -> int:
         """Deletes the sealed segments whose every record is older than `moment` and below offset `floor`; says how many."""
-        with self._shape:
+        with self.shape:
             old = 0
             for successor in self.bases[1:]:
                 if successor > floor or not self._begins_before(successor, moment):
@@ -106,7 +127,7 @@ class Partition:
             raise
         os.close(self._fd)
         self._fd = fresh
-        with self._shape:
+        with self.shape:
             self.bases = (*self.bases, end.offset)
         self.end = _End(end.offset, 0)
         return self.end

@@ -50,6 +50,28 @@ class DeadLetterRow(SQLModel, table=True):
     replayed_at: datetime | None = Field(default=None, sa_type=Instant)
 
 
+class ErasureRow(SQLModel, table=True):
+    """A person whom a service was told to forget, and what it has removed; without `done_at` it is still at it."""
+
+    __tablename__ = "shared_erasure"
+    service: str = Field(primary_key=True)
+    lead_id: str = Field(primary_key=True)
+    at: datetime = Field(sa_type=Instant)
+    done_at: datetime | None = Field(default=None, sa_type=Instant)
+    removed: str = "{}"  # how many of what, as JSON
+    dropped: int = 0  # events that came later and were of the time before
+
+
+class GraveRow(SQLModel, table=True):
+    """What an erased person was known by: a lead id, or the keyed hash of a user id, an anonymous id or an address."""
+
+    __tablename__ = "shared_grave"
+    service: str = Field(primary_key=True)
+    mark: str = Field(primary_key=True)
+    lead_id: str
+    at: datetime = Field(sa_type=Instant)
+
+
 class KeyRow(SQLModel, table=True):
     """A write key or a secret key; only its SHA-256 is kept."""
 

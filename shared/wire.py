@@ -223,6 +223,19 @@ class Rejected(Struct, frozen=True, omit_defaults=True, kw_only=True):
     v: int = 1
 
 
+class Erasure(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A person to be forgotten: properties of the activity `Lead Erased`, and on topic `dead-letters` a record of its own.
+
+    `marks` are keyed hashes of what the person was known by (see shared.erasing); nothing here says who it was.
+    """
+
+    erased: str  # the lead's id; it comes first and tells this from a Rejected
+    at: datetime
+    lead_ids: list[str]  # it, and those that became part of it
+    marks: list[str]
+    v: int = 1
+
+
 encode = msgspec.json.Encoder().encode
 replace = msgspec.structs.replace
 decode_event = msgspec.json.Decoder(Event).decode
@@ -230,3 +243,4 @@ decode_activity = msgspec.json.Decoder(Activity).decode
 decode_lead = msgspec.json.Decoder(Lead).decode
 decode_message = msgspec.json.Decoder(Message).decode
 decode_rejected = msgspec.json.Decoder(Rejected).decode
+decode_erasure = msgspec.json.Decoder(Erasure).decode

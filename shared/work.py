@@ -54,6 +54,12 @@ class Work:
         """Keep a dead letter with this transaction."""
         self.letters.append(DeadLetter(self.service, topic, key, code, message, payload, self.now))
 
+    async def save_letters(self) -> None:
+        """Write down the letters kept so far; the rest follow with the commit."""
+        letters, self.letters = self.letters, []
+        if letters:
+            await save_dead_letters(self.conn, letters)
+
 
 class Outbox:
     """Opens works for one service and publishes what they leave behind.
@@ -79,8 +85,7 @@ class Outbox:
             async with self._database.transaction() as connection:
                 work = Work(self.service, connection, self._clock.now())
                 yield work
-                if work.letters:
-                    await save_dead_letters(connection, work.letters)
+                await work.save_letters()
                 if done:
                     await connection.execute(delete(OutboxBlob).where(col(OutboxBlob.id).in_(done)))
                 blobs = [(await self._store(work, topic, pairs), topic, pairs) for topic, pairs in work.outgoing.items()]

@@ -22,6 +22,7 @@ from shared import wire
 from shared.clock import FakeClock
 from shared.db import Database
 from shared.durations import parse_duration
+from shared.erasing import Marks
 from shared.keys import ROLES, Key, KeyRing
 from shared.log import Record
 from shared.playbooks import Playbooks, playbook_of
@@ -54,7 +55,7 @@ class House:
         self.ports = Ports(self.log, self.database, self.clock, keys, self.playbooks, Signer(b"secret"))
         self.outbox = Outbox("journeys", self.database, self.log, self.clock)
         catalogue = Catalogue(self.playbooks)
-        self.handler = ActivityHandler(catalogue)
+        self.handler = ActivityHandler(catalogue, Marks(self.ports.signer))
         self.scheduler = Scheduler(self.database, self.outbox, catalogue, Hold(lambda: self.events_since, lambda: self.backlog_since))
 
     async def open(self) -> None:

@@ -20,6 +20,7 @@ from services.mailer.transport import MailTransport
 from shared import wire
 from shared.clock import FakeClock
 from shared.db import Database
+from shared.erasing import Marks
 from shared.keys import ROLES, Key, KeyRing
 from shared.log import Record
 from shared.playbooks import Playbooks, playbook_of
@@ -84,7 +85,7 @@ class House:
     async def activities(self, *activities: wire.Activity) -> None:
         records = [Record(activity.lead.id, wire.encode(activity), self.clock.now()) for activity in activities]
         async with self.outbox.work() as work:
-            await on_activities(work, records, Confirmations(self.editions))
+            await on_activities(work, records, Marks(self.ports.signer), Confirmations(self.editions))
 
     async def receive(self, *messages: wire.Message) -> None:
         records = [Record(message.lead_id, wire.encode(message), self.clock.now()) for message in messages]

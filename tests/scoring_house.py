@@ -19,6 +19,7 @@ from services.scoring.settings import ScoringSettings
 from shared import wire
 from shared.clock import FakeClock
 from shared.db import Database
+from shared.erasing import Marks
 from shared.keys import Key, KeyRing
 from shared.log import Record
 from shared.playbooks import Playbooks, playbook_of
@@ -54,7 +55,7 @@ class House:
         )
         self.outbox = Outbox("scoring", self.database, self.log, self.clock)
         rulebook = Rulebook(self.ports.playbooks, {})
-        self._scoring = Scoring(rulebook)
+        self._scoring = Scoring(rulebook, Marks(self.ports.signer))
         self._sweep = Sweep(self.database, self.outbox, rulebook)
         self.renewal = Renewal(self.database, self.outbox, rulebook)
         app = build(ScoringSettings(), self.ports, {}).app

@@ -3,11 +3,12 @@
 from datetime import timedelta
 
 from services.ingest.api import TrackingApi
-from services.ingest.consumer import on_rejected
+from services.ingest.consumer import Letters
 from services.ingest.limits import Limits, Rate
 from services.ingest.settings import IngestSettings
 from services.ingest.website import website_routes
 from shared.consumer import Consumer
+from shared.erasing import Marks, erasure_routes
 from shared.housekeeping import Chore
 from shared.http import service_app
 from shared.letters_api import dead_letter_routes
@@ -19,8 +20,9 @@ from shared.work import Outbox
 def build(settings: IngestSettings, ports: Ports) -> Service:
     """Ingest, not yet started."""
     outbox = Outbox("ingest", ports.database, ports.log, ports.clock)
-    pages = service_app("ingest", ports, [dead_letter_routes(ports, outbox), website_routes(ports.keys, settings.public_url)])
-    letters = Consumer(DEAD_LETTERS, ports, outbox, on_rejected)
+    website = website_routes(ports.keys, settings.public_url)
+    pages = service_app("ingest", ports, [dead_letter_routes(ports, outbox), erasure_routes(ports, outbox.service), website])
+    letters = Consumer(DEAD_LETTERS, ports, outbox, Letters(Marks(ports.signer)).on_records)
     return Service(
         "ingest",
         TrackingApi(ports, pages, settings.ingest_memory, _limits(settings), settings.trusted_proxies),

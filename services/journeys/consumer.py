@@ -13,7 +13,9 @@ from services.journeys.catalogue import Catalogue, InForce
 from services.journeys.definitions import Journey
 from services.journeys.dossier import Dossier, Loop, merge, react
 from services.journeys.enrollment import Effect
+from services.journeys.erasing import without_erased
 from shared import wire
+from shared.erasing import Marks
 from shared.errors import InvalidMessage
 from shared.log import Record
 from shared.wire import Activity
@@ -40,12 +42,13 @@ class Named(Struct, frozen=True):
 class ActivityHandler:
     """Applies batches of activities; a repeated one changes nothing."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, marks: Marks) -> None:
         self._catalogue = catalogue
+        self._marks = marks
 
     async def handle(self, work: Work, records: Sequence[Record]) -> None:
         """Raises InvalidMessage for what is no activity, Outage where no playbook can be used or a move was lost."""
-        arrivals = [Arrival(record) for record in records]
+        arrivals = await without_erased(work, [Arrival(record) for record in records], self._marks)
         in_force = await self._catalogue.in_force(await store.load_controls(work.conn))
         dossiers = await store.load_dossiers(work.conn, {lead_id for arrival in arrivals for lead_id in arrival.leads}, work.now)
         await self._catalogue.fetch(enrollment.version for dossier in dossiers.values() for enrollment in dossier.open.values())
@@ -70,6 +73,10 @@ class Arrival:
             self.lead_id = _named(self.glance.lead).id
         except msgspec.MsgspecError as error:
             raise InvalidMessage("bad_activity", str(error)) from error
+
+    @property
+    def name(self) -> str:
+        return self.glance.event.name
 
     @property
     def leads(self) -> Iterator[str]:

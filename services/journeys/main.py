@@ -16,6 +16,7 @@ from services.journeys.replaying import Replaying
 from services.journeys.scheduler import Scheduler
 from services.journeys.settings import JourneysSettings
 from shared.consumer import Consumer
+from shared.erasing import Marks, erasure_routes
 from shared.housekeeping import Chore
 from shared.http import service_app
 from shared.letters_api import dead_letter_routes
@@ -32,7 +33,7 @@ def build(_settings: JourneysSettings, ports: Ports, environ: Mapping[str, str] 
     """Journeys, not yet started. `environ` is what `${NAME}` means in the playbook."""
     outbox = Outbox("journeys", ports.database, ports.log, ports.clock)
     catalogue = Catalogue(ports.playbooks, environ)
-    handler = ActivityHandler(catalogue)
+    handler = ActivityHandler(catalogue, Marks(ports.signer))
     consumer = Consumer(ACTIVITIES, ports, outbox, handler.handle, after_commit=lambda: metronome.wake())
     hold = Hold(partial(ports.log.backlog_since, UPSTREAM, EVENTS), consumer.backlog_since)
     scheduler = Scheduler(ports.database, outbox, catalogue, hold)
@@ -46,6 +47,7 @@ def build(_settings: JourneysSettings, ports: Ports, environ: Mapping[str, str] 
     enrolling = Enrolling(outbox, catalogue, metronome.wake)
     letters = dead_letter_routes(ports, outbox, Replaying(catalogue, metronome.wake).replay)
     routers = [journey_routes(desk), enrollment_routes(ports, enrolling), audit_routes(ports, catalogue), letters]
+    routers.append(erasure_routes(ports, outbox.service))
     return Service(
         "journeys",
         service_app("journeys", ports, routers),

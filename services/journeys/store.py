@@ -42,7 +42,7 @@ class State(Struct, frozen=True, omit_defaults=True, kw_only=True):
     depth: int = 0
 
 
-_decode_state = msgspec.json.Decoder(State).decode
+decode_state = msgspec.json.Decoder(State).decode
 
 
 class Address(Struct, frozen=True):
@@ -207,7 +207,7 @@ async def _load_open(connection: AsyncConnection, dossiers: Mapping[str, Dossier
 
 
 def _enrollment(row: Row[*tuple[Any, ...]]) -> Enrollment:
-    state = _decode_state(row.state)
+    state = decode_state(row.state)
     return Enrollment(
         id=row.id,
         lead_id=row.lead_id,

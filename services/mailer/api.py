@@ -11,6 +11,7 @@ from services.mailer import handoff_store, handoffs, leads, queries, store
 from services.mailer.policy import Delivery, State, Status, address_key
 from services.mailer.queries import Wanted
 from services.mailer.tables import SUPPRESSIONS
+from shared.erasing import find_erased
 from shared.http import Problem, allow
 from shared.service import Ports
 from shared.work import Outbox, Work
@@ -69,7 +70,7 @@ def action_routes(ports: Ports, outbox: Outbox, wake: Callable[[], None]) -> API
             delivery = await _locked(work, delivery_id)
             if delivery.status not in RETRIED:
                 raise Problem(409, "not_retryable", _why_not_retried(delivery))
-            await store.requeue(work, delivery)
+            await _requeue(work, delivery)
         wake()
         return await _shown(ports, delivery_id)
 
@@ -124,7 +125,7 @@ def _why_not_retried(delivery: Delivery) -> str:
 
 async def _resolve(work: Work, delivery: Delivery, how: Literal["sent", "failed", "retry"]) -> None:
     if how == "retry":
-        await store.requeue(work, delivery)
+        await _requeue(work, delivery)
     else:
         await store.save_states(work, [(delivery, State(how, "resolved", attempts=delivery.attempts))])
 
@@ -139,6 +140,12 @@ def handoff_routes(ports: Ports) -> APIRouter:
             return {"items": await handoff_store.list_handoffs(connection, lead_id, status, limit), "next": None}
 
     return router
+
+
+async def _requeue(work: Work, delivery: Delivery) -> None:
+    if await find_erased(work.conn, work.service, [delivery.lead_id]):
+        raise Problem(409, "erased", "its lead was erased: nobody knows any more what it said, and to whom")
+    await store.requeue(work, delivery)
 
 
 def suppression_routes(ports: Ports, outbox: Outbox) -> APIRouter:

@@ -11,10 +11,12 @@ from msgspec import Raw, Struct
 
 from services.mailer import leads, store
 from services.mailer.confirmations import Confirmations
+from services.mailer.erasing import empty_arrivals, without_erased
 from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.leads import Profile
 from services.mailer.ledger import suppress_withdrawn
 from shared import wire
+from shared.erasing import Marks
 from shared.errors import InvalidMessage
 from shared.log import Record
 from shared.work import Work
@@ -46,8 +48,9 @@ _glance = msgspec.json.Decoder(_Glance).decode
 _address = msgspec.json.Decoder(_Address).decode
 
 
-async def on_activities(work: Work, records: Sequence[Record], confirmations: Confirmations | None = None) -> None:
-    """Keep what leads are, then ask those who must be asked whether they want mail."""
+async def on_activities(work: Work, records: Sequence[Record], marks: Marks, confirmations: Confirmations | None = None) -> None:
+    """Keep what leads are, then ask those who must be asked whether they want mail. A lead that was erased is forgotten, and stays so."""
+    records = await without_erased(work, records, marks)
     glances = [(record.key, _decoded(_glance, record.value)) for record in records]
     await _keep(work, glances)
     playbook = await confirmations.playbook() if confirmations else None
@@ -104,6 +107,7 @@ class Arrivals:
         fresh = await store.receive(work, list(sends.values()), bodies)
         await self._desk.receive(work, [send for send in fresh if send.kind == "handoff"])
         await suppress_withdrawn(work, sends.keys() | {withdrawal.id for withdrawal in withdrawals})
+        await empty_arrivals(work, sends.values())
 
 
 def _decoded(decode: Callable[[Any], T], value: bytes) -> T:

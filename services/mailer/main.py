@@ -15,6 +15,7 @@ from services.mailer.consumer import Arrivals, on_activities
 from services.mailer.editions import Editions
 from services.mailer.endpoints import Closed
 from services.mailer.endpoints_api import endpoint_routes
+from services.mailer.erasing import finish
 from services.mailer.group_commit import GroupCommit
 from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.handoff_pages import create_handoff_pages
@@ -32,6 +33,7 @@ from services.mailer.transport import MailTransport, WebhookSender
 from services.mailer.webhook import WebhookTransport
 from services.mailer.wishes import LedgerWishes
 from shared.consumer import Consumer
+from shared.erasing import Marks, erasure_routes
 from shared.housekeeping import Chore
 from shared.http import service_app
 from shared.letters_api import dead_letter_routes
@@ -71,12 +73,16 @@ def build(
 
     desk = HandoffDesk(outbox, ports.database, editions, links.respond_url)
     messages = Consumer(MESSAGES, ports, outbox, Arrivals(desk).on_messages, metronome.wake)
-    activities = Consumer(ACTIVITIES, ports, outbox, partial(on_activities, confirmations=Confirmations(editions)))
+    obeying = partial(on_activities, marks=Marks(ports.signer), confirmations=Confirmations(editions))
+    activities = Consumer(ACTIVITIES, ports, outbox, obeying)
     return Service(
         NAME,
         create_app(ports, outbox, editions, links, metronome.wake),
         loops=[messages.run, activities.run, deliver, Metronome("hand-offs", ports.clock, desk.tick).run],
-        chores=[Chore("mailer outbox", timedelta(seconds=5), outbox.sweep)],
+        chores=[
+            Chore("mailer outbox", timedelta(seconds=5), outbox.sweep),
+            Chore("mailer erasures", timedelta(seconds=2), partial(finish, outbox, ports.database)),
+        ],
     )
 
 
@@ -105,6 +111,7 @@ def create_app(ports: Ports, outbox: Outbox, editions: Editions, links: Links, w
         suppression_routes(ports, outbox),
         audit_routes(ports),
         dead_letter_routes(ports, outbox),
+        erasure_routes(ports, NAME),
         create_pages(readers, links, ports.clock),
         create_handoff_pages(desk, links, ports.clock),
         create_preference_pages(wishes, answers, links, ports.clock),

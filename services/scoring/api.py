@@ -7,11 +7,13 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from services.scoring.audit import audit
 from services.scoring.changes import LeadChange, change_lead
+from services.scoring.erasing import erase
 from services.scoring.leads import Scored, refold
 from services.scoring.queries import LeadFilter, Recorded, events_until, find_lead, list_events, list_leads
 from services.scoring.rulebook import Rulebook
 from services.scoring.store import renewed
 from services.scoring.views import event_view, lead_view, whole_view
+from shared.erasing import Marks
 from shared.http import Problem, allow
 from shared.instant import EPOCH, MICROSECOND
 from shared.keys import Key
@@ -71,6 +73,20 @@ def lead_routes(ports: Ports, outbox: Outbox, rulebook: Rulebook) -> APIRouter:
     return router
 
 
+def leaving_routes(outbox: Outbox, rulebook: Rulebook, marks: Marks) -> APIRouter:
+    """Forgetting a lead; what is left is to be seen at `/api/erasures/{id}` of each service."""
+    router = APIRouter(prefix="/api/leads")
+
+    @router.delete("/{lead_id}", dependencies=[allow()])
+    async def erase_lead(lead_id: str) -> Response:
+        found = await erase(outbox, rulebook, marks, lead_id)
+        if found is None:
+            raise _no_lead(lead_id)
+        return _json(found)
+
+    return router
+
+
 def audit_routes(ports: Ports, rulebook: Rulebook) -> APIRouter:
     """`/api/audit`: scoring's part of it."""
     router = APIRouter()
@@ -86,8 +102,12 @@ def audit_routes(ports: Ports, rulebook: Rulebook) -> APIRouter:
 
 def _there(scored: Scored | None, lead_id: str) -> Scored:
     if scored is None:
-        raise Problem(404, "not_found", f"no lead {lead_id}; `GET /api/leads?email=` or `?user_id=` finds one by what is known of him")
+        raise _no_lead(lead_id)
     return scored
+
+
+def _no_lead(lead_id: str) -> Problem:
+    return Problem(404, "not_found", f"no lead {lead_id}; `GET /api/leads?email=` or `?user_id=` finds one by what is known of him")
 
 
 def _cursor(last: Recorded) -> str:

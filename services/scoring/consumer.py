@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from services.scoring.erasing import admitted
 from services.scoring.identity import Names, names_of
 from services.scoring.leads import Roster
 from services.scoring.rulebook import Rulebook
 from services.scoring.store import fetch, recorded, save
+from shared.erasing import Marks
 from shared.errors import InvalidMessage
 from shared.log import Record
 from shared.wire import EVENTS, Event, decode_event, encode
@@ -29,8 +31,9 @@ class Arrived(NamedTuple):
 class Scoring:
     """Handles batches of topic `events`."""
 
-    def __init__(self, rulebook: Rulebook) -> None:
+    def __init__(self, rulebook: Rulebook, marks: Marks) -> None:
         self._rulebook = rulebook
+        self._marks = marks
 
     async def on_events(self, work: Work, records: Sequence[Record]) -> None:
         """Fold the batch's new events, in their order."""
@@ -41,7 +44,7 @@ class Scoring:
         roster = Roster(definitions, work.now)
         identities = {identity for arrived in fresh if arrived.names for identity in arrived.names.identities}
         await fetch(work.conn, roster, identities, {arrived.event.lead_id for arrived in fresh if arrived.event.lead_id is not None})
-        for arrived in fresh:
+        for arrived in await admitted(work, self._marks, roster, fresh):
             _take(work, roster, arrived)
         await save(work, roster)
 

@@ -4,13 +4,14 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 
-from services.scoring.api import audit_routes, lead_routes
+from services.scoring.api import audit_routes, lead_routes, leaving_routes
 from services.scoring.consumer import Scoring
 from services.scoring.renewal import Renewal
 from services.scoring.rulebook import Rulebook
 from services.scoring.scheduler import Sweep
 from services.scoring.settings import ScoringSettings
 from shared.consumer import Consumer
+from shared.erasing import Marks, erasure_routes
 from shared.housekeeping import Chore
 from shared.http import service_app
 from shared.letters_api import dead_letter_routes
@@ -24,10 +25,17 @@ def build(settings: ScoringSettings, ports: Ports, environ: Mapping[str, str] = 
     """Scoring, not yet started. `environ` is what `${NAME}` means in the playbook."""
     outbox = Outbox("scoring", ports.database, ports.log, ports.clock)
     rulebook = Rulebook(ports.playbooks, environ)
-    events = Consumer(EVENTS, ports, outbox, Scoring(rulebook).on_events)
+    marks = Marks(ports.signer)
+    events = Consumer(EVENTS, ports, outbox, Scoring(rulebook, marks).on_events)
     sweep = Metronome("readiness", ports.clock, Sweep(ports.database, outbox, rulebook).tick, ports.database.changes)
     renewal = Metronome("renewal", ports.clock, Renewal(ports.database, outbox, rulebook).step, ports.database.changes)
-    routers = [lead_routes(ports, outbox, rulebook), audit_routes(ports, rulebook), dead_letter_routes(ports, outbox)]
+    routers = [
+        lead_routes(ports, outbox, rulebook),
+        leaving_routes(outbox, rulebook, marks),
+        audit_routes(ports, rulebook),
+        dead_letter_routes(ports, outbox),
+        erasure_routes(ports, outbox.service),
+    ]
     return Service(
         "scoring",
         service_app("scoring", ports, routers),

@@ -17,7 +17,24 @@ def upgrade() -> None:
 
 
 def _shared() -> None:
-    pass
+    op.create_table(
+        "shared_erasure",
+        sa.Column("service", sa.String(), nullable=False),
+        sa.Column("lead_id", sa.String(), nullable=False),
+        sa.Column("at", Instant(), nullable=False),
+        sa.Column("done_at", Instant(), nullable=True),
+        sa.Column("removed", sa.String(), nullable=False),
+        sa.Column("dropped", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("service", "lead_id"),
+    )
+    op.create_table(
+        "shared_grave",
+        sa.Column("service", sa.String(), nullable=False),
+        sa.Column("mark", sa.String(), nullable=False),
+        sa.Column("lead_id", sa.String(), nullable=False),
+        sa.Column("at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("service", "mark"),
+    )
 
 
 def _scoring() -> None:

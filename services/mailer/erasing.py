@@ -1,0 +1,134 @@
+"""`Lead Erased` → mailer: what waits for the lead stays, and what is left of its deliveries says nothing of the person.
+
+Deliveries and hand-offs stay as rows, for the promises' counts are made of them. A mail that is being handed over cannot be called back:
+its row is emptied as soon as its outcome is known (`finish`), and until then the erasure is not done here.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import msgspec
+from sqlalchemy import Table, bindparam, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.mailer.policy import WAITING, address_key
+from services.mailer.tables import DELIVERIES, HANDOFFS, LEADS, SUPPRESSIONS
+from shared import wire
+from shared.db import Database, among
+from shared.erasing import ERASED, ERASURES, GRAVES, REASON, Marks, add_removed, bury, delete_letters, find_erased
+from shared.work import Outbox, Work
+
+D = DELIVERIES.c
+OF_AN_ADDRESS: tuple[Table, ...] = (SUPPRESSIONS,)
+"""Tables whose rows belong to an address and go with it."""
+Counts = dict[str, int]
+
+
+async def without_erased(work: Work, activities: Sequence[Record], marks: Marks) -> list[Record]:
+    """Obey the erasures among these activities; answers those of leads that are still there."""
+    for record in activities:
+        if _TELLS in record.value and (erasure := _erasure(record.value)) is not None:
+            await obey(work, erasure, marks)
+    gone = await find_erased(work.conn, work.service, {record.key for record in activities})
+    return [record for record in activities if record.key not in gone]
+
+
+async def obey(work: Work, erasure: wire.Erasure, marks: Marks) -> None:
+    """Forget the lead and those that became part of it. A repeat finds nothing more."""
+    found = await work.conn.execute(select(LEADS.c.id).where(among(LEADS.c.merged_into, erasure.lead_ids)))
+    removed, is_done = await _forget(work, {*erasure.lead_ids, *found.scalars()})
+    removed["dead_letters"] = await delete_letters(work.conn, work.service, erasure, marks)
+    await bury(work.conn, work.service, erasure, removed, work.now if is_done else None)
+
+
+async def finish(outbox: Outbox, database: Database) -> None:
+    """Empty what was under way when its lead was erased, as far as it has arrived since."""
+    unfinished = select(ERASURES.c.lead_id).where(ERASURES.c.service == outbox.service, ERASURES.c.done_at.is_(None))
+    async with database.reading() as connection:
+        lead_ids = (await connection.execute(unfinished)).scalars().all()
+    if not lead_ids:
+        return
+    async with outbox.work() as work:
+        for lead_id in lead_ids:
+            removed, is_done = await _forget(work, await _ids_of(work, lead_id))
+            await add_removed(work.conn, work.service, lead_id, removed, work.now if is_done else None)
+
+
+async def empty_arrivals(work: Work, sends: Iterable[wire.Send]) -> None:
+    """A message for a lead that is erased already is counted as every other, and stays."""
+    gone = await find_erased(work.conn, work.service, {send.lead_id for send in sends})
+    if gone:
+        await _empty_deliveries(work, gone)
+
+
+async def _ids_of(work: Work, lead_id: str) -> set[str]:
+    found = select(GRAVES.c.mark).where(GRAVES.c.service == work.service, GRAVES.c.lead_id == lead_id, GRAVES.c.mark.startswith("lead:"))
+    return {mark.removeprefix("lead:") for mark in (await work.conn.execute(found)).scalars()}
+
+
+async def _forget(work: Work, lead_ids: Collection[str]) -> tuple[Counts, bool]:
+    """What was removed, and whether all of it could be."""
+    addresses = await _addresses(work.conn, lead_ids)
+    removed = {"deliveries": await _empty_deliveries(work, lead_ids), "leads": await _empty_leads(work.conn, lead_ids)}
+    for table in OF_AN_ADDRESS:
+        gone = await work.conn.execute(delete(table).where(among(table.c.address, addresses)))
+        removed[table.name.removeprefix("mailer_") + "s"] = gone.rowcount
+    sending = select(D.id).where(among(D.lead_id, lead_ids), D.status == "sending").limit(1)
+    return removed, (await work.conn.execute(sending)).one_or_none() is None
+
+
+async def _addresses(connection: AsyncConnection, lead_ids: Collection[str]) -> set[str]:
+    """Where the lead was reached, or could be."""
+    known = await connection.execute(select(LEADS.c.address).where(among(LEADS.c.id, lead_ids), LEADS.c.address.is_not(None)))
+    mailed = await connection.execute(select(D.address).where(among(D.lead_id, lead_ids), D.address.is_not(None)).distinct())
+    return {address_key(address) for address in (*known.scalars(), *mailed.scalars())}
+
+
+async def _empty_leads(connection: AsyncConnection, lead_ids: Collection[str]) -> int:
+    known = (among(LEADS.c.id, lead_ids), LEADS.c.lead != b"")
+    return (await connection.execute(update(LEADS).where(*known).values(lead=b"", address=None))).rowcount
+
+
+async def _empty_deliveries(work: Work, lead_ids: Collection[str]) -> int:
+    """Keep those that wait from going, and take the person out of all that are not just being handed over; says of how many."""
+    theirs = select(D.id, D.message).where(among(D.lead_id, lead_ids), D.status != "sending").order_by(D.id).with_for_update()
+    full = [(row.id, emptied) for row in await work.conn.execute(theirs) if (emptied := _emptied(row.message)) != row.message]
+    if full:
+        await work.conn.execute(_EMPTY, [{"the_id": delivery_id, "emptied": emptied} for delivery_id, emptied in full])
+    waiting = update(DELIVERIES).where(among(D.lead_id, lead_ids), D.status.in_(WAITING))
+    await work.conn.execute(waiting.values(status="suppressed", reason=REASON, due_at=None, claimed_at=None, claims=D.claims + 1))
+    await work.conn.execute(
+        update(HANDOFFS).where(among(HANDOFFS.c.lead_id, lead_ids), HANDOFFS.c.status == "open").values(status="expired")
+    )
+    return len(full)
+
+
+_EMPTY = (
+    update(DELIVERIES)
+    .where(D.id == bindparam("the_id"))
+    .values(message=bindparam("emptied"), address=None, targets=b"[]", body=None, detail=None)
+)
+
+
+def _emptied(message: bytes) -> bytes:
+    """What was asked for, without for whom and why."""
+    send: Any = wire.decode_message(message)
+    kept = {name: getattr(send, name) for name in _KEPT}
+    return wire.encode(wire.Send(**kept, entry=wire.Entry(at=send.entry.at)))
+
+
+_KEPT = (
+    *("id", "kind", "lead_id", "journey", "version", "enrollment_id", "transition", "step", "template", "endpoint"),
+    *("category", "topic", "priority", "reached_at", "expires_at", "entered_at", "depth"),
+)
+
+
+_TELLS = f'"{ERASED}"'.encode()
+
+
+def _erasure(activity: bytes) -> wire.Erasure | None:
+    try:
+        event = wire.decode_activity(activity).event
+        return msgspec.convert(event.properties, wire.Erasure) if event.name == ERASED else None
+    except msgspec.MsgspecError as error:
+        raise InvalidMessage("undecodable", str(error)) from error
