@@ -35,6 +35,9 @@ def check(book: Playbook, environ: Mapping[str, str]) -> list[Trouble]:
         troubles += walks.round_trips(lambda update: any(_asks_for(fit.when.source, update) for fit in worth.rules.fit))
     if walks is not None and paper is not None:
         troubles += _strangers(walks.endpoints, paper.endpoints, "endpoint", "add it to `endpoints` in playbook.yaml")
+        if paper.working_hours is None:
+            message = "`hours: working` counts `working_hours`: write them into playbook.yaml"
+            troubles += [mention.trouble(message) for mention in walks.working]
         troubles += _strangers(walks.topics, paper.topics, "topic", "add it to `topics` in playbook.yaml")
     if paper is not None:
         troubles += _out_of_reach(book, paper.endpoints.values(), environ)

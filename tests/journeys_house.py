@@ -87,7 +87,7 @@ class House:
             name=name,
             at=self.clock.now() - parse_duration(ago),
             received_at=self.clock.now(),
-            source=wire.OURSELVES if name.startswith(("Email", "Readiness", "Lead")) else "pk_test",
+            source=wire.OURSELVES if name.startswith(("Email", "Readiness", "Lead", "Handoff")) else "pk_test",
             properties=properties,
         )
         return wire.Activity(sequence=sequence, event=event, lead=lead)

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from services.journeys.circles import Moves, circles
@@ -17,7 +16,6 @@ from services.journeys.journey_forms import JourneyForm
 from services.journeys.localtime import UTC_ZONE, find_zone
 from services.journeys.notes import Mention
 from services.journeys.reader import Reading
-from services.journeys.steps import HandoffStep
 from shared.yaml import PlaybookError, Trouble, read, shape
 
 PLAYBOOK_KEYS = frozenset({"late_after"})
@@ -28,7 +26,7 @@ FOLDER = "journeys"
 
 @dataclass(frozen=True, slots=True)
 class Journeys:
-    """All journeys of a playbook. `mentions` of templates, endpoints, topics and events are for `dripline check`."""
+    """All journeys of a playbook. What they mention of other parts is for `dripline check`."""
 
     by_name: Mapping[str, Journey]
     by_event: Mapping[str, tuple[Journey, ...]]  # by the names their triggers have, the most urgent first
@@ -38,6 +36,7 @@ class Journeys:
     endpoints: tuple[Mention, ...] = ()
     topics: tuple[Mention, ...] = ()
     events: tuple[Mention, ...] = ()
+    working: tuple[Mention, ...] = ()  # where hours are counted only while sales works
     triggers: tuple[Mention, ...] = ()  # where each journey, by its name, says what starts it
 
     def round_trips(self, moves: Moves) -> Iterator[Trouble]:
@@ -51,10 +50,10 @@ def load(files: Mapping[str, bytes], environ: Mapping[str, str]) -> Journeys:
     """Read every journey of a playbook. Raises PlaybookError with all that is wrong, in the order of the files."""
     troubles: list[Trouble] = []
     readings, journeys = [], []
-    settings = _Settings(files, environ)
+    zone = _zone(files, environ)
     for file in sorted(files):
         try:
-            found = _read(file, files[file], settings)
+            found = _read(file, files[file], zone)
         except PlaybookError as error:
             troubles += error.troubles
             continue
@@ -70,29 +69,17 @@ def load(files: Mapping[str, bytes], environ: Mapping[str, str]) -> Journeys:
     return collected
 
 
-class _Settings:
-    """What journeys must know of playbook.yaml, whose mistakes others tell: the zone, and whether there are working hours."""
-
-    def __init__(self, files: Mapping[str, bytes], environ: Mapping[str, str]) -> None:
-        said = _said(files, environ)
-        mail = said.get("mail") if said else None
-        self.zone: ZoneInfo = find_zone(mail.get("timezone") if isinstance(mail, dict) else None) or UTC_ZONE
-        self.working_hours = said is None or "working_hours" in said
-
-
-def _said(files: Mapping[str, bytes], environ: Mapping[str, str]) -> dict[str, Any] | None:
-    """What playbook.yaml says; None where it cannot be read."""
+def _zone(files: Mapping[str, bytes], environ: Mapping[str, str]) -> ZoneInfo:
+    """The zone of leads of whom we know none; what is wrong with playbook.yaml its owners say."""
     try:
-        document = read(files["playbook.yaml"], "playbook.yaml")
-        said = document.with_environment(environ, ("mail",)).value
-        return said if isinstance(said, dict) else {}
-    except KeyError:
-        return {}
-    except PlaybookError:
-        return None
+        said = read(files["playbook.yaml"], "playbook.yaml").with_environment(environ, ("mail",)).value
+    except (KeyError, PlaybookError):
+        return UTC_ZONE
+    mail = said.get("mail") if isinstance(said, dict) else None
+    return find_zone(mail.get("timezone") if isinstance(mail, dict) else None) or UTC_ZONE
 
 
-def _read(file: str, text: bytes, settings: _Settings) -> tuple[Reading, Journey] | None:
+def _read(file: str, text: bytes, zone: ZoneInfo) -> tuple[Reading, Journey] | None:
     """One file of the playbook; None where it is no journey."""
     path = PurePosixPath(file)
     if path.parts[0] != FOLDER or path.suffix not in (".yaml", ".yml"):
@@ -101,17 +88,11 @@ def _read(file: str, text: bytes, settings: _Settings) -> tuple[Reading, Journey
         raise PlaybookError([Trouble(file, 1, 1, f"journeys lie in {FOLDER}/NAME.yaml: rename the file to {FOLDER}/{path.stem}.yaml")])
     document = read(text, file)
     reading = Reading(document, shape(document, JourneyForm))
-    journey = reading.journey(settings.zone)
+    journey = reading.journey(zone)
     if journey.name != path.stem:
         message = f"the journey is called `{journey.name}` and its file `{path.name}`: write `journey: {path.stem}`, or rename the file"
         reading.notes.trouble(("journey",), message)
-    if not settings.working_hours and any(_counts_working_hours(step) for step in journey.steps.values()):
-        reading.notes.trouble(("steps",), "`hours: working` counts `working_hours`: write them into playbook.yaml", of_key=True)
     return reading, journey
-
-
-def _counts_working_hours(step: object) -> bool:
-    return isinstance(step, HandoffStep) and step.answers is not None and step.answers.working
 
 
 def _circle(first: Journey, others: Iterable[Journey]) -> str:
@@ -138,6 +119,7 @@ def _collected(journeys: Sequence[Journey], readings: Sequence[Reading]) -> Jour
         endpoints=tuple(mention for reading in readings for mention in reading.notes.endpoints),
         topics=tuple(mention for reading in readings for mention in reading.notes.topics),
         events=tuple(mention for reading in readings for mention in reading.notes.events),
+        working=tuple(mention for reading in readings for mention in reading.notes.working),
         triggers=tuple(_trigger_of(journey, reading) for journey, reading in zip(journeys, readings, strict=True)),
     )
 

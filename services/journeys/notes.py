@@ -42,6 +42,7 @@ class Notes:
         self.endpoints: list[Mention] = []
         self.topics: list[Mention] = []
         self.events: list[Mention] = []
+        self.working: list[Mention] = []
         self.histories: set[str] = set()
         self.used: list[tuple[Expression, Path]] = []
 

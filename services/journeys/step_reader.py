@@ -194,6 +194,8 @@ class StepReader:
         if form.sla is None:
             return
         working = isinstance(form.sla, SlaForm)
+        if working:
+            self.notes.working.append(self.notes.mention("working_hours", (*path, "sla")))
         within = form.sla.within if isinstance(form.sla, SlaForm) else form.sla
         ways = (("do", form.do), ("on_rejected", form.on_rejected), ("on_timeout", form.on_timeout))
         to = [self._below(forms, (*path, key), onward) for key, forms in ways]

@@ -123,3 +123,14 @@ def test_journeys_whose_updates_swing_the_readiness_to_and_fro_are_a_circle(trai
     }
     found = troubles(playbook_of(dict(STARTER.files) | files))
     assert [line.partition(": what")[0] for line in found] == (["journeys/grows.yaml:2:1: a circle without a wait"] if circle else [])
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_working_hours_that_are_counted_must_be_written(written: bool):
+    walk = b"journey: call\ntrigger: {event: Seen}\nsteps:\n  - {handoff: sales, sla: {within: 4h, hours: working}}\n"
+    lines = STARTER.files["playbook.yaml"].decode().splitlines()
+    settings = "\n".join(line for line in lines if written or not line.startswith("working_hours:"))
+    others = {name: text for name, text in STARTER.files.items() if name != "journeys/sales-handoff.yaml"}
+    found = troubles(playbook_of(others | {"playbook.yaml": settings.encode(), "journeys/call.yaml": walk}))
+    expected = "journeys/call.yaml:4:26: `hours: working` counts `working_hours`: write them into playbook.yaml"
+    assert found == ([] if written else [expected])

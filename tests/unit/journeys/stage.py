@@ -19,8 +19,7 @@ from tests.builders import NOON, a_lead
 def journeys_of(*texts: str, zone: str = "UTC") -> Journeys:
     """The journeys written in these texts."""
     files = {f"journeys/{text.split('journey:')[1].split()[0]}.yaml": text.encode() for text in texts}
-    settings = f"mail: {{timezone: {zone}}}\nworking_hours: {{from: '09:00'}}\n"
-    return load(files | {"playbook.yaml": settings.encode()}, {})
+    return load(files | {"playbook.yaml": f"mail: {{timezone: {zone}}}\n".encode()}, {})
 
 
 class Stage:

@@ -12,13 +12,10 @@ from services.journeys.steps import Answers, HandoffStep, Lasting, NextClock, Un
 from shared.expressions import Expression
 from shared.yaml import PlaybookError
 
-HOURS = {"playbook.yaml": "name: x\nworking_hours: {from: '09:00'}\n"}
 
-
-def read(steps: str, trigger: str = "{event: Seen}", keys: str = "", files: dict[str, str] | None = None) -> Journey:
+def read(steps: str, trigger: str = "{event: Seen}", keys: str = "") -> Journey:
     text = f"journey: x\ntrigger: {trigger}\n{keys}steps: {steps}\n"
-    named = {"journeys/x.yaml": text} | (HOURS if files is None else files)
-    return load({name: content.encode() for name, content in named.items()}, {}).by_name["x"]
+    return load({"journeys/x.yaml": text.encode()}, {}).by_name["x"]
 
 
 def step(text: str, **more: Any) -> Any:
@@ -209,8 +206,3 @@ def test_a_mistake_in_a_trigger_is_told_with_its_place(trigger, expected):
 
 def test_a_journeys_duration_ends_a_wait_that_has_no_timeout():
     assert step("{wait_for: {event: A}}", keys="max_duration: 30d\n").timeout is None
-
-
-def test_working_hours_that_nobody_wrote_cannot_be_counted():
-    (trouble,) = troubles("[{handoff: sales, sla: {within: 4h, hours: working}}]", files={"playbook.yaml": "name: x"})
-    assert trouble.startswith("3:1: `hours: working` counts `working_hours`: write them into playbook.yaml")
