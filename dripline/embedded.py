@@ -5,7 +5,7 @@ log and the same database. The services are built by the same five `build`s that
 """
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,13 +23,13 @@ from dripline.demo.sales import HouseSender, SalesInbox
 from dripline.demo.shop import Shop
 from dripline.doorway import doorway
 from dripline.environment import is_demo_sales, playbook_environment
+from dripline.erasing import HOUSE, HouseErasing
 from dripline.folder_clock import EVERY as RESERVE_EVERY
 from dripline.folder_clock import FolderClock
 from dripline.migrate import migrate
 from dripline.settings import RunSettings, read_settings
 from services.console import main as console
 from services.console.pages import Room
-from services.console.playbook_api import Checker
 from services.console.session import hash_password
 from services.console.settings import ConsoleSettings
 from services.console.upstreams import HttpUpstreams
@@ -44,6 +44,7 @@ from services.scoring.settings import ScoringSettings
 from shared.clock import Clock
 from shared.db import Database
 from shared.embedded_log import EmbeddedLog
+from shared.erasing import Marks
 from shared.errors import Outage
 from shared.housekeeping import Chore, keep_house
 from shared.keys import Key, KeyRing, key_id
@@ -70,6 +71,7 @@ class House:
     log: EmbeddedLog
     services: Mapping[str, Service]
     reception: Reception | None
+    erasing: HouseErasing
     app: ASGIApp
 
     def loops(self, *chores: Chore) -> list[Loop]:
@@ -78,6 +80,7 @@ class House:
             Chore("keys", timedelta(seconds=5), self.ports.keys.refresh),
             Chore("clock", RESERVE_EVERY, self._reserve_time),
             Chore("log retention", timedelta(hours=1), self._drop_old_segments),
+            Chore("erasures", timedelta(seconds=2), self.erasing.look),
         ]
         theirs = [chore for service in self.services.values() for chore in service.chores]
         return [*(loop for service in self.services.values() for loop in service.loops), partial(keep_house, [*ours, *theirs, *chores])]
@@ -124,9 +127,12 @@ def build_house(folder: DataFolder, settings: RunSettings, url: str, password: s
     services = _stages(settings, ports, url, environ, reception)
     shop = [Shop(write_key, ports.signer, clock, speed).room()] if demo else []
     rooms = [*shop, *_mailbox(reception), *_sales_inbox(folder, url, environ, clock, services["mailer"].app)]
-    services["console"] = _console(settings, ports, url, api_key, password, services, partial(check, environ=environ), rooms)
+    erasing = HouseErasing(database, log, clock, Marks(ports.signer), {room.title: room.forget for room in rooms if room.forget})
+    upstreams = HttpUpstreams.within({name: service.app for name, service in services.items()})
+    told = _console_settings(settings, ports, url, api_key, password)
+    services["console"] = console.build(told, ports, upstreams, partial(check, environ=environ), rooms, {HOUSE: erasing.of})
     app = doorway(services["ingest"].app, services["mailer"].app, services["console"].app)
-    return House(folder, url, environ, write_key, api_key, clock, ports, log, services, reception, app)
+    return House(folder, url, environ, write_key, api_key, clock, ports, log, services, reception, erasing, app)
 
 
 def _fixed(write_key: str, api_key: str) -> list[tuple[str, Key]]:
@@ -154,20 +160,9 @@ def _stages(settings: RunSettings, ports: Ports, url: str, environ: Mapping[str,
     }
 
 
-def _console(
-    settings: RunSettings,
-    ports: Ports,
-    url: str,
-    api_key: str,
-    password: str,
-    stages: Mapping[str, Service],
-    judge: Checker,
-    rooms: Sequence[Room],
-) -> Service:
+def _console_settings(settings: RunSettings, ports: Ports, url: str, api_key: str, password: str) -> ConsoleSettings:
     password_hash = hash_password(password, ports.signer.mac("salt of the console's password", b""))  # the same at every start
-    public_url = settings.public_url or url
-    console_settings = read_settings(ConsoleSettings, console_password_hash=password_hash, api_key=api_key, public_url=public_url)
-    return console.build(console_settings, ports, HttpUpstreams.within({name: stage.app for name, stage in stages.items()}), judge, rooms)
+    return read_settings(ConsoleSettings, console_password_hash=password_hash, api_key=api_key, public_url=settings.public_url or url)
 
 
 def _mailbox(reception: Reception | None) -> list[Room]:

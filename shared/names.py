@@ -1,8 +1,9 @@
 """Whom a JSON text names: lead ids, user ids, anonymous ids, addresses, wherever our shapes and Segment's hold them. Pure.
 
-For erasing and exporting, which go through texts of every service and every age; what is no JSON names nobody.
+For erasing and exporting, which go through texts of every service and every age.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -34,6 +35,7 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
 }
 """What the value of a key is, by the key in small letters."""
 _DEEPEST = 64
+_PAIR = re.compile(rf'"(?P<key>{"|".join(_KINDS)})"\s*+:\s*+(?P<value>"(?:[^"\\]|\\.)*+"|[\d.]++)', re.IGNORECASE)
 _decode = msgspec.json.Decoder().decode
 
 
@@ -43,11 +45,11 @@ def address_name(address: str) -> Name:
 
 
 def names_in(text: bytes | str) -> set[Name]:
-    """Everybody that a JSON text names, a text within the text too."""
+    """Everybody that a JSON text names, a text within the text too. Of one that was cut off, whom its whole pairs name."""
     try:
         return set(_names(_decode(text), "", 0))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return set()
+        return set(_pairs(text if isinstance(text, str) else text.decode("utf-8", "replace")))
 
 
 def _names(value: Any, key: str, depth: int) -> Iterator[Name]:
@@ -65,6 +67,14 @@ def _names(value: Any, key: str, depth: int) -> Iterator[Name]:
         yield from names_in(value)
     else:
         yield from _named(key, value)
+
+
+def _pairs(text: str) -> Iterator[Name]:
+    for found in _PAIR.finditer(text):
+        try:
+            yield from _named(found["key"], _decode(found["value"]))
+        except msgspec.DecodeError:
+            continue
 
 
 def _named(key: str, value: Any) -> Iterator[Name]:

@@ -24,7 +24,7 @@ def rewrite(partition: Partition, clean: Clean) -> int:
 def _rewrite(partition: Partition, base: int, clean: Clean) -> int:
     path = partition.path(base)
     try:
-        if not any(clean(record) for _, records in _frames(path) for record in records):
+        if not any(clean(record) for _, records in frames_of(path) for record in records):
             return 0
         draft = path.with_name(f"{base:020}{UNFINISHED}")
         changed = _copy(path, draft, clean)
@@ -41,7 +41,7 @@ def _copy(path: Path, draft: Path, clean: Clean) -> int:
     changed = 0
     with draft.open("wb") as file:
         os.chmod(draft, path.stat().st_mode)
-        for frame, records in _frames(path):
+        for frame, records in frames_of(path):
             cleaned = [clean(record) for record in records]
             kept = [record if new is None else new for record, new in zip(records, cleaned, strict=True)]
             file.write(pack(frame.offset, frame.at, [(record.key, record.value) for record in kept]))
@@ -51,7 +51,7 @@ def _copy(path: Path, draft: Path, clean: Clean) -> int:
     return changed
 
 
-def _frames(path: Path) -> Iterator[tuple[Frame, list[Record]]]:
+def frames_of(path: Path) -> Iterator[tuple[Frame, list[Record]]]:
     """The frames of a sealed segment with their records; raises ConfigurationError where one is damaged."""
     position = 0
     with path.open("rb") as file:

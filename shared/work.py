@@ -30,7 +30,7 @@ STRANDED_AFTER = timedelta(seconds=5)
 
 Pairs = list[tuple[str, bytes]]
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+unpack_blob = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 
 @dataclass(slots=True)
@@ -106,7 +106,7 @@ class Outbox:
         stranded = await self._find_stranded()
         for blob_id, topic, records in stranded:
             if blob_id not in self._published:
-                await self._publish(blob_id, topic, _unpack(records))
+                await self._publish(blob_id, topic, unpack_blob(records))
         return len(stranded)
 
     async def _find_stranded(self) -> Sequence[tuple[int, str, bytes]]:

@@ -34,7 +34,9 @@ class ClientSettings(BaseSettings):
 class Api:
     """The API, asked with one key. Every refusal becomes a Failure that says what the server said."""
 
-    def __init__(self, client: httpx.AsyncClient, token: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, token: str, *, is_live: bool = True) -> None:
+        """`is_live`: services are at work behind it; an opened folder only answers."""
+        self.is_live = is_live
         self._client = client
         self._headers = {"Authorization": f"Bearer {token}"}
 
@@ -42,11 +44,11 @@ class Api:
         given = {name: str(value) for name, value in params.items() if value is not None}
         return await self._ask("GET", path, params=given)
 
-    async def each(self, path: str, cursor: str = "cursor") -> AsyncIterator[dict[str, Any]]:
+    async def each(self, path: str, cursor: str = "cursor", **params: str | int | None) -> AsyncIterator[dict[str, Any]]:
         """Every item of a list, page after page."""
         at: str | None = None
         while True:
-            page = await self.get(path, **{cursor: at})
+            page = await self.get(path, **params | {cursor: at})
             for item in page["items"]:
                 yield item
             at = page["next"]
@@ -60,8 +62,8 @@ class Api:
     async def post(self, path: str, body: Any = None) -> Any:
         return await self._ask("POST", path, json=body)
 
-    async def delete(self, path: str) -> Any:
-        return await self._ask("DELETE", path)
+    async def delete(self, path: str, **params: str | int) -> Any:
+        return await self._ask("DELETE", path, params=params)
 
     async def _ask(self, method: str, path: str, *, missing_is_none: bool = False, **request: Any) -> Any:
         try:
@@ -105,7 +107,7 @@ async def reached(data: Path | None) -> AsyncIterator[Api]:
     from dripline.embedded import opened
 
     async with opened(folder) as (client, token):
-        yield Api(client, token)
+        yield Api(client, token, is_live=False)
 
 
 def _connected(url: str) -> httpx.AsyncClient:

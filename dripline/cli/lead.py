@@ -52,6 +52,15 @@ async def find_lead(api: Api, who: str) -> dict[str, Any]:
     raise Failure(f"no lead {who}; it takes an address, a user id or a lead id", NO)
 
 
+async def find_leads(api: Api, who: str) -> list[dict[str, Any]]:
+    """Every lead that has this address; or the one of this lead id or user id. Empty where there is none."""
+    direct = None if "@" in who else await api.find(f"/api/leads/{quote(who, safe='')}")
+    if direct is not None:
+        return [direct]
+    by_address = [lead async for lead in api.each("/api/leads", email=who)]
+    return by_address or [lead async for lead in api.each("/api/leads", user_id=who)]
+
+
 async def _fetch(api: Api, who: str, limit: int) -> dict[str, Any]:
     found = await find_lead(api, who)
     timeline = await api.get(f"/api/leads/{found['id']}/timeline", limit=limit)

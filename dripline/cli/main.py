@@ -5,6 +5,7 @@ import typer
 from dripline.cli.audit import audit
 from dripline.cli.dead_letters import dead_letters
 from dripline.cli.deliveries import deliveries
+from dripline.cli.erase import erase
 from dripline.cli.keys import keys
 from dripline.cli.lead import lead
 from dripline.cli.local import check, migrate, run
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run, check, publish, lead, migrate, audit):
+for command in (run, check, publish, lead, erase, migrate, audit):
     app.command()(command)
 for group in (deliveries, dead_letters, keys):
     app.add_typer(group)

@@ -79,6 +79,13 @@ def _complain(error: Exception) -> int:
     return code
 
 
+def confirmed(question: str) -> bool:
+    """Whether a person at the terminal says yes. Raises Failure where nobody sits there."""
+    if not sys.stdin.isatty():
+        raise Failure(f"{question} Nobody is here to say so: give --yes", WRONG_USE)
+    return typer.confirm(question, err=True)
+
+
 def put_json(document: Any) -> None:
     """The one JSON document of a `--format json`."""
     print(json.dumps(document, ensure_ascii=False, indent=2))

@@ -49,6 +49,11 @@ class Mail:
         return self._parties("To") or self._parties("Delivered-To")
 
     @property
+    def recipients(self) -> set[str]:
+        """Every address it was delivered or written to."""
+        return {party.address for header in ("Delivered-To", "To", "Cc") for party in self._parties(header)}
+
+    @property
     def subject(self) -> str:
         return self.header("Subject")
 

@@ -7,7 +7,7 @@ import secrets
 import socket
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,9 @@ from weakref import WeakSet
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from dripline.demo.mail import Mail, Summary
+from services.console.pages import IsTheirs
 from shared.clock import real_now
+from shared.names import address_name
 
 KEEP = 2_000
 """How many mails stay; an older one is deleted when a new one comes."""
@@ -68,6 +70,17 @@ class Mailbox:
             return None
         return Mail(mail_id, _arrival(mail_id), source)
 
+    def forget(self, is_theirs: IsTheirs) -> int:
+        """Delete the mails to somebody's addresses; says how many."""
+        with self._lock:
+            ids = list(self._ids)
+        mails = (mail for mail_id in ids if (mail := self.find(mail_id)) is not None)
+        theirs = {mail.id for mail in mails if any(is_theirs(address_name(address)) for address in mail.recipients)}
+        with self._lock:
+            self._ids = deque(mail_id for mail_id in self._ids if mail_id not in theirs)
+        self._delete(theirs)
+        return len(theirs)
+
     def _summary(self, mail_id: str) -> Summary | None:
         if mail_id not in self._summaries and (mail := self.find(mail_id)) is not None:
             self._summaries[mail_id] = mail.summary()
@@ -79,7 +92,10 @@ class Mailbox:
     def _forget_oldest(self) -> None:
         with self._lock:
             excess = [self._ids.popleft() for _ in range(len(self._ids) - self._keep)]
-        for mail_id in excess:
+        self._delete(excess)
+
+    def _delete(self, mail_ids: Iterable[str]) -> None:
+        for mail_id in mail_ids:
             self._summaries.pop(mail_id, None)
             (self._folder / f"{mail_id}.eml").unlink(missing_ok=True)
 

@@ -24,7 +24,7 @@ _HEAD = re.compile(r"<head[^>]*>", re.IGNORECASE)
 
 def mailbox_room(mailbox: Mailbox) -> Room:
     """The mailbox as a room of the console."""
-    return Room("Mailbox", "/mailbox/", Path(__file__).parent / "html", lambda pages: _routes(mailbox, pages))
+    return Room("Mailbox", "/mailbox/", Path(__file__).parent / "html", lambda pages: _routes(mailbox, pages), mailbox.forget)
 
 
 def _routes(mailbox: Mailbox, pages: Pages) -> APIRouter:

@@ -3,6 +3,7 @@
 mailer ──signed webhook──► SalesInbox, a page of hot leads ──a button──► `respond_url`, where every sales team answers
 """
 
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -16,12 +17,13 @@ from fastapi.responses import RedirectResponse
 from standardwebhooks import Webhook, WebhookVerificationError
 from starlette.types import ASGIApp
 
-from services.console.pages import Pages, Room
+from services.console.pages import IsTheirs, Pages, Room
 from services.mailer.loader import Endpoint
 from services.mailer.outcomes import Deferred, Delivered, Gone, Refused
 from services.mailer.webhook import WebhookTransport
 from shared.errors import Outage
 from shared.http import Problem
+from shared.names import names_in
 
 PATH = "/demo/sales"
 KEEP = 200
@@ -58,12 +60,11 @@ class SalesInbox:
         self._verifier = Webhook(secret)
         self._now = now
         self._hot: dict[str, dict[str, Any]] = {}
+        self._writing = threading.Lock()
         if file.exists():
             for line in file.read_bytes().splitlines():
                 self._remember(line)
-            draft = file.with_suffix(".new")
-            draft.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in self._hot.values()))
-            draft.replace(file)
+            self._write_all()
 
     def take(self, headers: dict[str, str], body: bytes) -> None:
         """Keep one webhook. Raises Problem where its signature does not verify, OSError where the disk does not take it."""
@@ -75,9 +76,25 @@ class SalesInbox:
         if webhook_id in self._hot:
             return
         line = msgspec.json.encode({"id": webhook_id, "at": self._now().isoformat(), "content": content})
-        with self._file.open("ab") as file:
-            file.write(line + b"\n")
-        self._remember(line)
+        with self._writing:
+            with self._file.open("ab") as file:
+                file.write(line + b"\n")
+            self._remember(line)
+
+    def forget(self, is_theirs: IsTheirs) -> int:
+        """Delete the hot leads that are somebody; says how many."""
+        with self._writing:
+            theirs = [key for key, one in self._hot.items() if any(map(is_theirs, names_in(msgspec.json.encode(one))))]
+            for key in theirs:
+                del self._hot[key]
+            if theirs:
+                self._write_all()
+        return len(theirs)
+
+    def _write_all(self) -> None:
+        draft = self._file.with_suffix(".new")
+        draft.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in self._hot.values()))
+        draft.replace(self._file)
 
     def _remember(self, line: bytes) -> None:
         try:
@@ -106,7 +123,7 @@ class SalesInbox:
 
     def room(self) -> Room:
         """Its page, under the console's session, and the address that takes webhooks, which proves itself by its signature."""
-        return Room("Sales inbox", PATH, Path(__file__).parent / "html", self._routes)
+        return Room("Sales inbox", PATH, Path(__file__).parent / "html", self._routes, self.forget)
 
     def _routes(self, pages: Pages) -> APIRouter:
         router = APIRouter(include_in_schema=False)

@@ -106,8 +106,8 @@ def front_routes(upstreams: Upstreams, together: Together) -> APIRouter:
     return router
 
 
-def as_json(value: Any) -> Response:
-    return Response(msgspec.json.encode(value), media_type="application/json")
+def as_json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
 async def _forwarded(upstreams: Upstreams, service: str, request: Request) -> Answer:

@@ -1,12 +1,13 @@
 """Builds the console: pages for people, one front for programs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
+from services.console.erasing import Erasing, Keeper, erasing_routes
 from services.console.front import as_json, front_routes
 from services.console.keys_api import key_routes
 from services.console.leads import lead_routes
@@ -22,10 +23,18 @@ from shared.http import Check, Problem, service_app
 from shared.service import Ports, Service
 
 
-def build(settings: ConsoleSettings, ports: Ports, upstreams: Upstreams, check: Checker, rooms: Sequence[Room] = ()) -> Service:
+def build(
+    settings: ConsoleSettings,
+    ports: Ports,
+    upstreams: Upstreams,
+    check: Checker,
+    rooms: Sequence[Room] = (),
+    keepers: Mapping[str, Keeper] | None = None,
+) -> Service:
     """The console, not yet started; it has no loops and no tables.
 
-    `check` judges a playbook before it is published, `rooms` are further pages under its session.
+    `check` judges a playbook before it is published, `rooms` are further pages under its session, `keepers` what must forget an erased
+    person beside the services.
     """
     together = Together(upstreams, ports.clock)
     https = settings.public_url.startswith("https:")
@@ -39,6 +48,7 @@ def build(settings: ConsoleSettings, ports: Ports, upstreams: Upstreams, check: 
         *(room.routes(pages) for room in rooms),
         key_routes(ports.keys),
         playbook_routes(ports.playbooks, check),
+        erasing_routes(Erasing(together, keepers)),
         front_routes(upstreams, together),
     ]
     app = service_app("console", ports, routers, [_ready(upstreams, service) for service in SERVICES])

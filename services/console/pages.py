@@ -16,6 +16,7 @@ from services.console.session import Sessions
 from services.console.together import Together
 from shared.clock import Clock, real_now
 from shared.http import Problem, error
+from shared.names import Name
 
 TEMPLATES = Path(__file__).parent / "html"
 STATIC = Path(__file__).parent / "static"
@@ -27,6 +28,11 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-cache, private",
 }
+
+
+IsTheirs = Callable[[Name], bool]
+Forget = Callable[[IsTheirs], int]
+"""Deletes whatever names somebody who was erased; says how many things went. May be called in any thread."""
 
 
 class SignInFirst(Exception):
@@ -41,6 +47,7 @@ class Room:
     path: str  # where the navigation leads
     templates: Path
     routes: Callable[["Pages"], APIRouter]
+    forget: Forget | None = None  # for a room that keeps something of people
 
 
 class Pages:

@@ -42,6 +42,10 @@ class Together:
         """What a service answers to GET, decoded."""
         return _decoded(service, await self._upstreams.request(service, "GET", path, params=params or {}, headers=caller))
 
+    async def act(self, caller: Caller, service: str, method: str, path: str) -> Any:
+        """What a service answers to another method than GET, decoded."""
+        return _decoded(service, await self._upstreams.request(service, method, path, headers=caller))
+
     async def ask_all(self, caller: Caller, path: str, params: Mapping[str, str] | None = None) -> Sequence[Any]:
         return await asyncio.gather(*(self.ask(caller, service, path, params) for service in SERVICES))
 
@@ -80,7 +84,7 @@ class Together:
 
     async def dead_letter(self, caller: Caller, letter_id: str) -> dict[str, Any]:
         """The letter, whoever holds it."""
-        found = await asyncio.gather(*(self._find(caller, service, _letter_path(letter_id)) for service in SERVICES))
+        found = await asyncio.gather(*(self.find(caller, service, _letter_path(letter_id)) for service in SERVICES))
         for letter in found:
             if letter is not None:
                 return letter
@@ -112,7 +116,7 @@ class Together:
         return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
     async def _checks(self, caller: Caller, service: str) -> list[dict[str, Any]]:
-        answer = await self._find(caller, service, "/api/audit")
+        answer = await self.find(caller, service, "/api/audit")
         return [{"service": service, **check} for check in answer["checks"]] if answer else []
 
     async def _handed_over(self, caller: Caller) -> list[dict[str, Any]]:
@@ -128,7 +132,7 @@ class Together:
             await self._pause(PAUSE_SECONDS)
         return checks
 
-    async def _find(self, caller: Caller, service: str, path: str) -> dict[str, Any] | None:
+    async def find(self, caller: Caller, service: str, path: str) -> dict[str, Any] | None:
         """As `ask`, but None where the service has nothing there."""
         try:
             found: dict[str, Any] = await self.ask(caller, service, path)

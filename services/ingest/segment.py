@@ -353,16 +353,28 @@ def _without_key(item: bytes) -> bytes:
 
 
 def _rejected(refusal: Rejection, text: bytes, call: Call) -> Rejected:
-    """Its id is that of the source and the text. What is too large keeps only its beginning."""
+    """Its id is that of the source and the text. What is too large keeps only its beginning, and whom it is of."""
     payload = _without_key(text).decode()
     return Rejected(
         id=blake2b(f"{call.source}\0{payload}".encode(), digest_size=16).hexdigest(),
         code=refusal.code,
         message=refusal.message,
-        payload=payload[:LARGEST_EVENT],
+        payload=payload if len(payload) <= LARGEST_EVENT else _beginning(payload),
         source=call.source,
         received_at=call.received_at,
         type=call.type,
         trusted=call.trusted,
         historical=call.historical,
     )
+
+
+_WHOSE = ("type", "event", "userId", "anonymousId", "previousId", "messageId", "timestamp", "originalTimestamp")
+
+
+def _beginning(payload: str) -> str:
+    """As much of an event as is kept of one too large, what says whose it is before anything else."""
+    found = loose.parse(payload.encode())
+    if not isinstance(found, dict):
+        return payload[:LARGEST_EVENT]
+    first = {name: found[name] for name in _WHOSE if name in found}
+    return encode(first | found).decode()[:LARGEST_EVENT]

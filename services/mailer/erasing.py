@@ -4,22 +4,25 @@ Deliveries and hand-offs stay as rows, for the promises' counts are made of them
 its row is emptied as soon as its outcome is known (`finish`), and until then the erasure is not done here.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
-from sqlalchemy import Table, bindparam, delete, select, update
+from sqlalchemy import Table, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer.policy import WAITING, address_key
-from services.mailer.tables import DELIVERIES, HANDOFFS, LEADS, SUPPRESSIONS
+from services.mailer.tables import ADDRESSES, DELIVERIES, HANDOFFS, LEADS, SUPPRESSIONS
 from shared import wire
 from shared.db import Database, among
 from shared.erasing import ERASED, ERASURES, GRAVES, REASON, Marks, add_removed, bury, delete_letters, find_erased
+from shared.errors import InvalidMessage
+from shared.log import Record
+from shared.names import address_name
 from shared.work import Outbox, Work
 
 D = DELIVERIES.c
-OF_AN_ADDRESS: tuple[Table, ...] = (SUPPRESSIONS,)
+OF_AN_ADDRESS: Mapping[str, Table] = {"suppressions": SUPPRESSIONS, "addresses": ADDRESSES}
 """Tables whose rows belong to an address and go with it."""
 Counts = dict[str, int]
 
@@ -36,7 +39,7 @@ async def without_erased(work: Work, activities: Sequence[Record], marks: Marks)
 async def obey(work: Work, erasure: wire.Erasure, marks: Marks) -> None:
     """Forget the lead and those that became part of it. A repeat finds nothing more."""
     found = await work.conn.execute(select(LEADS.c.id).where(among(LEADS.c.merged_into, erasure.lead_ids)))
-    removed, is_done = await _forget(work, {*erasure.lead_ids, *found.scalars()})
+    removed, is_done = await _forget(work, {*erasure.lead_ids, *found.scalars()}, await _marked(work.conn, erasure, marks))
     removed["dead_letters"] = await delete_letters(work.conn, work.service, erasure, marks)
     await bury(work.conn, work.service, erasure, removed, work.now if is_done else None)
 
@@ -50,7 +53,7 @@ async def finish(outbox: Outbox, database: Database) -> None:
         return
     async with outbox.work() as work:
         for lead_id in lead_ids:
-            removed, is_done = await _forget(work, await _ids_of(work, lead_id))
+            removed, is_done = await _forget(work, await _ids_of(work, lead_id), set())
             await add_removed(work.conn, work.service, lead_id, removed, work.now if is_done else None)
 
 
@@ -66,22 +69,32 @@ async def _ids_of(work: Work, lead_id: str) -> set[str]:
     return {mark.removeprefix("lead:") for mark in (await work.conn.execute(found)).scalars()}
 
 
-async def _forget(work: Work, lead_ids: Collection[str]) -> tuple[Counts, bool]:
+async def _marked(connection: AsyncConnection, erasure: wire.Erasure, marks: Marks) -> set[str]:
+    """Addresses of the person that no delivery and no profile here names any more; only their marks are told."""
+    found: set[str] = set()
+    for table in OF_AN_ADDRESS.values():
+        kept = (await connection.execute(select(table.c.address).distinct())).scalars()
+        found |= {address for address in kept if marks.of(address_name(address)) in erasure.marks}
+    return found
+
+
+async def _forget(work: Work, lead_ids: Collection[str], marked: Set[str]) -> tuple[Counts, bool]:
     """What was removed, and whether all of it could be."""
-    addresses = await _addresses(work.conn, lead_ids)
+    addresses = await _addresses(work.conn, lead_ids, marked)
     removed = {"deliveries": await _empty_deliveries(work, lead_ids), "leads": await _empty_leads(work.conn, lead_ids)}
-    for table in OF_AN_ADDRESS:
-        gone = await work.conn.execute(delete(table).where(among(table.c.address, addresses)))
-        removed[table.name.removeprefix("mailer_") + "s"] = gone.rowcount
+    for what, table in OF_AN_ADDRESS.items():
+        removed[what] = (await work.conn.execute(delete(table).where(among(table.c.address, addresses)))).rowcount
     sending = select(D.id).where(among(D.lead_id, lead_ids), D.status == "sending").limit(1)
     return removed, (await work.conn.execute(sending)).one_or_none() is None
 
 
-async def _addresses(connection: AsyncConnection, lead_ids: Collection[str]) -> set[str]:
-    """Where the lead was reached, or could be."""
+async def _addresses(connection: AsyncConnection, lead_ids: Collection[str], marked: Set[str]) -> set[str]:
+    """Where the lead was reached, or could be; not what another lead shares: what is known of that address protects him."""
     known = await connection.execute(select(LEADS.c.address).where(among(LEADS.c.id, lead_ids), LEADS.c.address.is_not(None)))
     mailed = await connection.execute(select(D.address).where(among(D.lead_id, lead_ids), D.address.is_not(None)).distinct())
-    return {address_key(address) for address in (*known.scalars(), *mailed.scalars())}
+    keys = {address_key(address) for address in (*marked, *known.scalars(), *mailed.scalars())}
+    shared = select(LEADS.c.address).where(among(func.lower(LEADS.c.address), keys), ~among(LEADS.c.id, lead_ids))
+    return keys - {address_key(address) for address in (await connection.execute(shared)).scalars()}
 
 
 async def _empty_leads(connection: AsyncConnection, lead_ids: Collection[str]) -> int:
@@ -106,7 +119,7 @@ async def _empty_deliveries(work: Work, lead_ids: Collection[str]) -> int:
 _EMPTY = (
     update(DELIVERIES)
     .where(D.id == bindparam("the_id"))
-    .values(message=bindparam("emptied"), address=None, targets=b"[]", body=None, detail=None)
+    .values(message=bindparam("emptied"), address=None, targets=b"[]", body=None, detail=None, counted_for=None)
 )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.scoring.identity import DEVICE, USER, Names
 from services.scoring.leads import Roster, Scored
+from services.scoring.queries import each_event
 from services.scoring.rulebook import Rulebook
 from services.scoring.store import IDENTITIES, LEADS, RECORD, fetch_leads
 from shared.db import among
@@ -116,35 +117,14 @@ async def _known_by(connection: AsyncConnection, scored: Scored) -> set[Name]:
     names |= {Name("user", scored.lead.user_id)} if scored.lead.user_id else set()
     reach = scored.kept.reach
     said = [*reach.told, *([reach.posted] if reach.posted else [])]
-    addresses = {scored.lead.email, scored.lead.consent.address, reach.given.address, *(one.what for one in said)}
-    identifies = select(RECORD.c.event).where(RECORD.c.lead_id == scored.lead.id)
-    async for event in (await connection.stream(identifies)).scalars():
-        addresses.add(_address_in(event))
+    addresses: set[Any] = {scored.lead.email, scored.lead.consent.address, reach.given.address, *(one.what for one in said)}
+    async for recorded in each_event(connection, scored.lead.id):
+        addresses |= {recorded.event.traits.get("email")} if recorded.event.type == "identify" else set()
     return names | {address_name(address) for address in addresses if isinstance(address, str) and "@" in address}
 
 
 def _name(identity: str) -> Name:
     return Name("user", identity.removeprefix(USER)) if identity.startswith(USER) else Name("device", identity.removeprefix(DEVICE))
-
-
-class _Traits(msgspec.Struct):
-    email: Any = None
-
-
-class _Identify(msgspec.Struct):
-    type: str
-    traits: _Traits = msgspec.field(default_factory=_Traits)
-
-
-_identify = msgspec.json.Decoder(_Identify).decode
-
-
-def _address_in(event: bytes) -> str | None:
-    """The address that an identify names."""
-    if b'"email"' not in event:
-        return None
-    found = _identify(event)
-    return found.traits.email if found.type == "identify" and isinstance(found.traits.email, str) else None
 
 
 def _activity(erasure: Erasure, sequence: int) -> Activity:

@@ -1,6 +1,6 @@
 """Reads for the API: leads by what is asked for, one lead, its events, and the counts that must agree."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,6 +13,9 @@ from services.scoring.past import is_told_here
 from services.scoring.readiness import LOWEST
 from services.scoring.store import IDENTITIES, LEADS, RECORD, decode_scored
 from shared.wire import Event, decode_event
+
+PAGE = 500
+"""Events read at once where all of a lead's are gone through."""
 
 
 class LeadFilter(NamedTuple):
@@ -62,6 +65,15 @@ async def list_events(connection: AsyncConnection, lead_id: str, limit: int, bef
         query = query.where(or_(RECORD.c.at < at, (RECORD.c.at == at) & (RECORD.c.id < id)))
     found = await connection.execute(query.order_by(RECORD.c.at.desc(), RECORD.c.id.desc()).limit(limit))
     return [Recorded(at, decode_event(event)) for at, event in found]
+
+
+async def each_event(connection: AsyncConnection, lead_id: str) -> AsyncIterator[Recorded]:
+    """Every event of a lead, the newest first, however many there are."""
+    before: tuple[datetime, str] | None = None
+    while page := await list_events(connection, lead_id, PAGE, before):
+        for recorded in page:
+            yield recorded
+        before = (page[-1].at, page[-1].event.id)
 
 
 async def events_until(connection: AsyncConnection, lead_id: str, until: datetime | None = None) -> list[Event]:
