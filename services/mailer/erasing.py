@@ -12,7 +12,7 @@ from sqlalchemy import Table, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer.policy import WAITING, address_key
-from services.mailer.tables import ADDRESSES, DELIVERIES, HANDOFFS, LEADS, SUPPRESSIONS
+from services.mailer.tables import ADDRESSES, DELIVERIES, HANDOFFS, LEADS, REQUESTS, SUPPRESSIONS
 from shared import wire
 from shared.db import Database, among
 from shared.erasing import ERASED, ERASURES, GRAVES, REASON, Marks, add_removed, bury, delete_letters, find_erased
@@ -108,12 +108,19 @@ async def _empty_deliveries(work: Work, lead_ids: Collection[str]) -> int:
     full = [(row.id, emptied) for row in await work.conn.execute(theirs) if (emptied := _emptied(row.message)) != row.message]
     if full:
         await work.conn.execute(_EMPTY, [{"the_id": delivery_id, "emptied": emptied} for delivery_id, emptied in full])
+        await work.conn.execute(delete(REQUESTS).where(among(REQUESTS.c.delivery_id, [delivery_id for delivery_id, _ in full])))
     waiting = update(DELIVERIES).where(among(D.lead_id, lead_ids), D.status.in_(WAITING))
     await work.conn.execute(waiting.values(status="suppressed", reason=REASON, due_at=None, claimed_at=None, claims=D.claims + 1))
-    await work.conn.execute(
-        update(HANDOFFS).where(among(HANDOFFS.c.lead_id, lead_ids), HANDOFFS.c.status == "open").values(status="expired")
-    )
+    await _empty_handoffs(work, lead_ids)
     return len(full)
+
+
+async def _empty_handoffs(work: Work, lead_ids: Collection[str]) -> None:
+    """An open one ends, for nobody is left to be taken care of; what sales said of the person goes too."""
+    theirs = update(HANDOFFS).where(among(HANDOFFS.c.lead_id, lead_ids))
+    await work.conn.execute(theirs.where(HANDOFFS.c.status == "open").values(status="expired", answered_at=work.now))
+    emptied = {"lead_id": "", "reason": None, "due_at": None, "snoozed_until": None, "moves": HANDOFFS.c.moves + 1}
+    await work.conn.execute(theirs.values(emptied))
 
 
 _EMPTY = (

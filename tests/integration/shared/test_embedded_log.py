@@ -19,7 +19,7 @@ import pytest
 from shared.clock import FakeClock
 from shared.embedded_log import EmbeddedLog
 from shared.errors import ConfigurationError, Outage
-from shared.log import Subscription
+from shared.log import Record, Subscription
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 ROOT = Path(__file__).parents[3]
@@ -395,3 +395,106 @@ async def test_what_was_read_before_a_segment_that_cannot_be_opened_is_handed_ou
     assert found == [b"one", b"two"]
     await subscription.close()
     await log.close()
+
+
+# Rewriting.
+
+
+def without_b(topic: str, record: Record) -> Record | None:
+    return Record("", b'{"type":"erased"}', record.at) if b"b" in record.value else None
+
+
+async def test_a_rewritten_log_keeps_its_offsets_and_says_nothing_of_what_is_gone(tmp_path: Path, opened: Open) -> None:
+    log = opened(segment_bytes=150)
+    await append(log, *(b"a%d" % number if number % 3 else b"b%d" % number for number in range(30)))
+    await log.append("events", [("kb", b"b-in-the-active-one"), ("ka", b"a-in-the-active-one")])
+    assert await log.rewrite(without_b) == 11
+    assert not any(b"b-in" in path.read_bytes() for path in segments(tmp_path))
+    wanted = [b"a%d" % number for number in range(30) if number % 3] + [b"a-in-the-active-one"]
+    assert await all_of(log, len(wanted)) == wanted
+    stored = Stored(16)
+    subscription = log.subscribe("later", "events", stored)
+    assert (await subscription.next(1)).records[0].value == b"a16"
+    await log.close()
+    assert await all_of(opened(segment_bytes=150), len(wanted)) == wanted
+
+
+async def test_positions_move_over_what_is_gone(opened: Open) -> None:
+    log = opened()
+    await append(log, b"b1", b"b2")
+    assert await log.rewrite(without_b) == 2
+    subscription = log.subscribe("test", "events", Stored())
+    batch = await asyncio.wait_for(subscription.next(10), 5)
+    assert (batch.records, batch.position, batch.next_offset, batch.first) == ((), 0, 2, True)
+    await append(log, b"a")
+    batch = await subscription.next(10)
+    assert ([record.value for record in batch.records], batch.position, batch.next_offset) == ([b"a"], 2, 3)
+
+
+async def test_nothing_is_rewritten_before_every_group_has_handled_it(tmp_path: Path, opened: Open) -> None:
+    log = opened()
+    await append(log, b"b")
+    stored = Stored()
+    log.subscribe("slow", "events", stored)
+    with pytest.raises(Outage, match="not all of it is handled yet"):
+        await log.rewrite(without_b)
+    stored.offset = 1
+    assert await log.rewrite(without_b) == 1
+
+
+async def test_a_reader_in_the_midst_of_a_segment_reads_on_and_can_go_back(opened: Open) -> None:
+    log = opened(segment_bytes=100_000)
+    stored = Stored(20)
+    subscription = log.subscribe("test", "events", stored)
+    await append(log, *(b"b%d" % number if number == 3 else b"a%d" % number for number in range(20)))
+    await subscription.rewind(0)
+    stored.offset = 0
+    await subscription.rewind(0)
+    assert await read(subscription, 7) == [b"a0", b"a1", b"a2", b"b3", b"a4", b"a5", b"a6"]
+    stored.offset = 20
+    assert await log.rewrite(without_b) == 1
+    assert await read(subscription, 13) == [b"a%d" % number for number in range(7, 20)]
+    for offset in (0, 5, 3):
+        stored.offset = offset
+        await subscription.rewind(0)
+        wanted = [b"a%d" % number for number in range(offset, 20) if number != 3]
+        assert await read(subscription, len(wanted)) == wanted
+
+
+async def test_a_full_disk_leaves_the_log_as_it_was(tmp_path: Path, opened: Open) -> None:
+    log = opened()
+    await append(log, *(b"b" + os.urandom(50) for _ in range(20)))
+    await append(log, *(b"a" + os.urandom(50) for _ in range(20)))
+    with no_file_larger_than(500), pytest.raises(Outage, match="cannot rewrite"):
+        await log.rewrite(without_b)
+    await log.close()
+    log = opened()
+    assert len(await all_of(log, 40)) == 40
+    assert [path.suffix for path in (tmp_path / "log" / "events" / "0").iterdir()] == [".log", ".log"]
+
+
+async def test_a_process_killed_while_rewriting_leaves_a_readable_log(tmp_path: Path, opened: Open) -> None:
+    program = """
+import asyncio, itertools, sys
+from pathlib import Path
+from shared.clock import SystemClock
+from shared.embedded_log import EmbeddedLog
+from shared.log import Record
+
+async def main():
+    log = EmbeddedLog(Path(sys.argv[1]), SystemClock(), segment_bytes=2_000)
+    for number in itertools.count():
+        await log.append("events", [("k", b"a%d" % number), ("k", b"b%d" % number)])
+        await log.rewrite(lambda topic, record: Record("", b'{"type":"erased"}', record.at) if record.value[:1] == b"b" else None)
+        print(number, flush=True)
+
+asyncio.run(main())
+"""
+    last = max([max(await asyncio.to_thread(run_and_kill, program, tmp_path / "log")) for _ in range(2)])
+    values = []
+    log = opened()
+    subscription = log.subscribe("test", "events", Stored())
+    while subscription.backlog_since() is not None:
+        values += [record.value for record in (await subscription.next(500)).records]
+    assert {b"a%d" % number for number in range(last + 1)} <= set(values)
+    assert len([value for value in values if value.startswith(b"b")]) <= 2
