@@ -116,11 +116,16 @@ async def _known_by(connection: AsyncConnection, scored: Scored) -> set[Name]:
     names = {_name(identity) for identity in owned.scalars()}
     names |= {Name("user", scored.lead.user_id)} if scored.lead.user_id else set()
     reach = scored.kept.reach
-    said = [*reach.told, *([reach.posted] if reach.posted else [])]
-    addresses: set[Any] = {scored.lead.email, scored.lead.consent.address, reach.given.address, *(one.what for one in said)}
+    said: list[Any] = [one.what for one in reach.told] + ([reach.posted.what] if reach.posted else [])
+    said += [scored.lead.email, scored.lead.consent.address, reach.given.address, *reach.agreed]
     async for recorded in each_event(connection, scored.lead.id):
-        addresses |= {recorded.event.traits.get("email")} if recorded.event.type == "identify" else set()
-    return names | {address_name(address) for address in addresses if isinstance(address, str) and "@" in address}
+        said += [recorded.event.traits.get("email"), recorded.event.properties.get("address")] if _speaks(recorded.event) else []
+    return names | {address_name(address) for address in said if isinstance(address, str) and "@" in address}
+
+
+def _speaks(event: Event) -> bool:
+    """Whether an event may name an address of the lead's own."""
+    return event.type == "identify" or event.source == OURSELVES
 
 
 def _name(identity: str) -> Name:

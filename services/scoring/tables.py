@@ -9,6 +9,7 @@ from shared.blob import Blob
 from shared.instant import Instant
 
 FADING = text("next_change_at IS NOT NULL")
+MERGED = text("merged_into IS NOT NULL")
 READY = text("readiness > 1")
 
 
@@ -22,6 +23,7 @@ class LeadRow(SQLModel, table=True):
     __table_args__ = (
         Index("ix_scoring_lead_fading", "next_change_at", sqlite_where=FADING, postgresql_where=FADING),
         Index("ix_scoring_lead_hot", "id", sqlite_where=text("hot = 1"), postgresql_where=text("hot")),
+        Index("ix_scoring_lead_merged", "merged_into", sqlite_where=MERGED, postgresql_where=MERGED),
         Index("ix_scoring_lead_sleeping", "id", sqlite_where=text("sleeping = 1"), postgresql_where=text("sleeping")),
         Index("ix_scoring_lead_readiness", "readiness", "id", sqlite_where=READY, postgresql_where=READY),
     )

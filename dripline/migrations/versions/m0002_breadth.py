@@ -38,6 +38,8 @@ def _shared() -> None:
 
 
 def _scoring() -> None:
+    merged = sa.text("merged_into IS NOT NULL")
+    op.create_index("ix_scoring_lead_merged", "scoring_lead", ["merged_into"], sqlite_where=merged, postgresql_where=merged)
     op.add_column("scoring_lead", sa.Column("sleeping", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("scoring_lead", sa.Column("name", sa.String(), nullable=True))
     op.create_index(
