@@ -132,5 +132,5 @@ def test_working_hours_that_are_counted_must_be_written(written: bool):
     settings = "\n".join(line for line in lines if written or not line.startswith("working_hours:"))
     others = {name: text for name, text in STARTER.files.items() if name != "journeys/sales-handoff.yaml"}
     found = troubles(playbook_of(others | {"playbook.yaml": settings.encode(), "journeys/call.yaml": walk}))
-    expected = "journeys/call.yaml:4:26: `hours: working` counts `working_hours`: write them into playbook.yaml"
+    expected = "journeys/call.yaml:4:27: `hours: working` counts `working_hours`: write them into playbook.yaml"
     assert found == ([] if written else [expected])
