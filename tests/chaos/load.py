@@ -14,22 +14,57 @@ import httpx
 from tests.clients.prepare import TARGET, is_ready
 
 STEPS = ("Ebook Downloaded", "Webinar Attended", "Link Clicked")
+PHONE = "-phone"
+
+
+def user_of(device: str) -> str:
+    """Whose device it is, once somebody says so."""
+    return device.removesuffix(PHONE)
 
 
 @dataclass
 class Ledger:
-    """Message ids by what became of them, and the events each user was acknowledged for."""
+    """Message ids by what became of them; the events each user, or a device of his before he said who he is, was acknowledged for.
+
+    `tied` are the devices whose user said so, `kept` the carts that nobody tried to buy.
+    """
 
     accepted: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
     by_user: dict[str, list[str]] = field(default_factory=dict)
+    by_device: dict[str, list[str]] = field(default_factory=dict)
+    tied: set[str] = field(default_factory=set)
+    kept: set[str] = field(default_factory=set)
 
     def __or__(self, other: "Ledger") -> "Ledger":
-        return Ledger(self.accepted | other.accepted, self.sent | other.sent, self.by_user | other.by_user)
+        return Ledger(
+            self.accepted | other.accepted,
+            self.sent | other.sent,
+            self.by_user | other.by_user,
+            self.by_device | other.by_device,
+            self.tied | other.tied,
+            self.kept | other.kept,
+        )
+
+    def acknowledge(self, event: dict[str, Any]) -> None:
+        """Count it once, however often it was posted."""
+        if event["messageId"] in self.accepted:
+            return
+        self.accepted.add(event["messageId"])
+        name, user, device = event.get("event"), event.get("userId"), event.get("anonymousId")
+        if user and device:
+            self.tied.add(device)
+        elif name and user:
+            self.by_user.setdefault(user, []).append(name)
+        elif name and device:
+            self.by_device.setdefault(device, []).append(name)
 
 
 class Load:
-    """Posts identifies, single events and batches for ever-new users until stopped; repeats some, retries what failed."""
+    """Posts identifies, single events and batches for ever-new users until stopped; repeats some, retries what failed.
+
+    Some were seen on a device before they say who they are, so that two leads become one; some fill a cart, and some of these buy.
+    """
 
     def __init__(self, url: str, secret_key: str, seed: int) -> None:
         self.ledger = Ledger()
@@ -54,7 +89,10 @@ class Load:
             user = self._next_user()
             steps = STEPS[: self._random.randint(1, 3)]
             events = [self._track(user, name) for name in steps]
+            device = user + PHONE if self._random.random() < 0.4 else None
             await self._post(client, "/v1/identify", self._identify(user))
+            if device is not None:
+                await self._meet(client, user, device)
             if self._random.random() < 0.5:
                 await self._post(client, "/v1/batch", {"batch": [dict(event, type="track") for event in events]}, events)
             else:
@@ -62,6 +100,24 @@ class Load:
                     await self._post(client, "/v1/track", event)
             if self._random.random() < 0.2:
                 await self._post(client, "/v1/track", events[0])
+            if self._random.random() < 0.3:
+                await self._shop(client, {"userId": user}, f"cart of {user}", buys=self._random.random() < 0.5)
+
+    async def _meet(self, client: httpx.AsyncClient, user: str, device: str) -> None:
+        """A device does something, fills a cart perhaps, and then turns out to be the user's."""
+        whose = {"anonymousId": device}
+        await self._post(client, "/v1/track", self._event(whose, "Webinar Attended"))
+        if self._random.random() < 0.5:
+            await self._shop(client, whose, f"cart of {device}", buys=False)
+        await self._post(client, "/v1/identify", {"userId": user, **whose, "messageId": self._id()})
+
+    async def _shop(self, client: httpx.AsyncClient, whose: dict[str, str], cart_id: str, *, buys: bool) -> None:
+        for _ in range(self._random.randint(1, 3)):
+            await self._post(client, "/v1/track", self._event(whose, "Cart Updated", cart_id=cart_id))
+        if buys:
+            await self._post(client, "/v1/track", self._event(whose, "Order Completed", cart_id=cart_id, total=20))
+        elif not self._stopped.is_set():
+            self.ledger.kept.add(cart_id)
 
     def _next_user(self) -> str:
         self._users += 1
@@ -72,7 +128,10 @@ class Load:
         return {"userId": user, "messageId": self._id(), "traits": traits}
 
     def _track(self, user: str, name: str) -> dict[str, Any]:
-        return {"userId": user, "event": name, "messageId": self._id(), "properties": {"paid": True, "title": "T"}}
+        return self._event({"userId": user}, name, paid=True, title="T")
+
+    def _event(self, whose: dict[str, str], name: str, **properties: Any) -> dict[str, Any]:
+        return {**whose, "event": name, "messageId": self._id(), "properties": properties}
 
     def _id(self) -> str:
         return str(uuid.UUID(int=self._random.getrandbits(128)))
@@ -88,15 +147,10 @@ class Load:
                 await asyncio.sleep(0.05)
                 continue
             if answer.status_code == 200:
-                self._acknowledge(posted)
+                for event in posted:
+                    self.ledger.acknowledge(event)
                 return
             await asyncio.sleep(0.05)
-
-    def _acknowledge(self, posted: list[dict[str, Any]]) -> None:
-        for event in posted:
-            if event["messageId"] not in self.ledger.accepted and "event" in event:
-                self.ledger.by_user.setdefault(event["userId"], []).append(event["event"])
-            self.ledger.accepted.add(event["messageId"])
 
 
 class ClientLoad:

@@ -1,14 +1,18 @@
 """What stands outside while Dripline is killed: a mail server and a sales endpoint that remember all they accepted."""
 
 import asyncio
+import json
+import queue
 import random
 import socket
 import threading
+import time
 from collections import Counter
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -26,6 +30,7 @@ class MailSink:
     def __init__(self, seed: int) -> None:
         self.accepted: Counter[str] = Counter()
         self.recipients: Counter[str] = Counter()
+        self.subjects: Counter[str] = Counter()
         self._random = random.Random(seed)
         self._controller = Controller(self, hostname="127.0.0.1", port=free_port())
 
@@ -43,21 +48,26 @@ class MailSink:
         message = message_from_bytes(envelope.content or b"")
         self.accepted[str(message["Message-ID"])] += 1
         self.recipients[envelope.rcpt_tos[0]] += 1
+        self.subjects[str(message["Subject"])] += 1
         await asyncio.sleep(self._random.random() * 0.02)
         return "250 accepted"
 
 
 class SalesSink:
-    """Accepts webhooks on a free port and remembers every body by its webhook-id."""
+    """Accepts webhooks on a free port, remembers every body by its webhook-id, and answers each hand-off until it is told how it stands."""
 
     def __init__(self) -> None:
         self.received: dict[str, list[bytes]] = {}
-        received = self.received
+        self.taken: Counter[str] = Counter()
+        """How often an answer of ours was taken, by hand-off."""
+        self._to_answer: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        received, to_answer = self.received, self._to_answer
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 received.setdefault(self.headers["webhook-id"], []).append(body)
+                to_answer.put(json.loads(body)["data"])
                 self.send_response(204)
                 self.end_headers()
 
@@ -65,16 +75,41 @@ class SalesSink:
                 return
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._threads = [threading.Thread(target=target, daemon=True) for target in (self._server.serve_forever, self._answer_all)]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
+        self._to_answer.put(None)
+        for thread in self._threads:
+            thread.join()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}/sales"
+
+    @staticmethod
+    def answer_to(handoff_id: str) -> str:
+        """What sales says to this hand-off, whenever it is asked."""
+        return "rejected" if int(handoff_id[-1], 16) % 2 else "accepted"
+
+    def _answer_all(self) -> None:
+        with httpx.Client(trust_env=False, timeout=5) as client:
+            while (handoff := self._to_answer.get()) is not None:
+                status = self._answer(client, handoff)
+                if status == 200:
+                    self.taken[handoff["handoff_id"]] += 1
+                elif status != 409:
+                    self._to_answer.put(handoff)
+                    time.sleep(0.01)
+
+    def _answer(self, client: httpx.Client, handoff: dict[str, Any]) -> int:
+        """The status of the reply; 0 where nobody is there."""
+        try:
+            return client.post(handoff["respond_url"], json={"answer": self.answer_to(handoff["handoff_id"])}).status_code
+        except httpx.HTTPError:
+            return 0

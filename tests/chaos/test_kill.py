@@ -1,4 +1,5 @@
-"""The promises, proved by killing the process: every accepted event counted once, every mail sent once or in doubt, the audit reconciled.
+"""The promises, proved by killing the process: every accepted event counted once, every mail sent once or in doubt, the audit reconciled;
+leads that become one lose nothing, a cart is reminded of once, a hand-off is answered once.
 
 `DRIPLINE_KILLS=50 DRIPLINE_SEED=… pytest tests/chaos` runs more of it; a failing seed is printed and replays.
 """
@@ -19,8 +20,8 @@ import httpx
 import msgspec
 import pytest
 
-from shared.wire import OURSELVES, decode_event
-from tests.chaos.load import ClientLoad, Ledger, Load
+from shared.wire import OURSELVES, Event, decode_event
+from tests.chaos.load import PHONE, ClientLoad, Ledger, Load, user_of
 from tests.chaos.sinks import MailSink, SalesSink, free_port
 
 KILLS = int(os.environ.get("DRIPLINE_KILLS", "5"))
@@ -28,6 +29,8 @@ SEED = int(os.environ.get("DRIPLINE_SEED", "20270321"))
 SECRET_KEY = "sk_chaos-0123456789abcdef"
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 HERE = Path(__file__).parent
+UNNOTED = """SELECT count(*) FROM mailer_handoff h JOIN scoring_lead l ON l.id = h.lead_id
+    WHERE json_extract(l.state, '$.lead.tags') IS NULL"""
 EXPECTED = {"Ebook Downloaded": 7, "Webinar Attended": 8, "Link Clicked": 9}
 
 
@@ -133,7 +136,9 @@ async def test_killed_at_random_points_under_load_it_keeps_every_promise(
     state = tmp_path / "data" / "state.db"
     check_events(state, ledger)
     check_mails(state, mail, ledger)
+    check_carts(state, mail, ledger)
     check_webhooks(state, sales, ledger)
+    check_answers(state, sales)
     doubtful = count(state, "SELECT count(*) FROM mailer_delivery WHERE status = 'in_doubt'")
     print(f"{len(ledger.accepted)} events, {sum(mail.accepted.values())} mails, {doubtful} in doubt, {len(sales.received)} hand-offs")  # noqa: T201
 
@@ -145,7 +150,7 @@ def count(state: Path, question: str) -> int:
 
 
 async def drained(process: Process) -> None:
-    """Wait until nothing is on its way any more: every walk ended, every delivery settled."""
+    """Wait until nothing is on its way any more: every walk ended, every delivery settled, every answer of sales noted at its lead."""
     settled = {"sent", "failed", "suppressed", "in_doubt"}
     async with asyncio.timeout(90 + KILLS * 6):
         while True:
@@ -153,7 +158,9 @@ async def drained(process: Process) -> None:
             with sqlite3.connect(process._data / "state.db") as database:
                 walking = database.execute("SELECT count(*) FROM journeys_enrollment WHERE status = 'active'").fetchone()[0]
                 states = {row[0] for row in database.execute("SELECT DISTINCT status FROM mailer_delivery")}
-            if walking == 0 and states <= settled:
+                unnoted = database.execute(UNNOTED).fetchone()[0]
+                open_handoffs = database.execute("SELECT count(*) FROM mailer_handoff WHERE status = 'open'").fetchone()[0]
+            if walking == 0 and states <= settled and open_handoffs == 0 and unnoted == 0:
                 return
 
 
@@ -168,31 +175,60 @@ async def check_audit(process: Process) -> None:
 def check_events(state: Path, ledger: Ledger) -> None:
     """Promise 1: what was answered with 200 is recorded once, and moved its lead to where the same events always lead."""
     with sqlite3.connect(state) as database:
-        events = [decode_event(row[0]) for row in database.execute("SELECT event FROM scoring_event")]
-        leads = database.execute("SELECT user_id, readiness, state FROM scoring_lead WHERE merged_into IS NULL").fetchall()
-    readiness = {user: value for user, value, _ in leads}
-    held = {user: float(msgspec.json.decode(state)["lead"].get("points", 0)) for user, _, state in leads}
-    recorded = Counter(event.message_id for event in events if event.source != OURSELVES)
-    steps = Counter(event.user_id for event in events if event.name in EXPECTED)
-    assert {user: round(points % 1 * 100) for user, points in held.items()} == {user: steps[user] for user in held}
+        rows = database.execute("SELECT lead_id, event FROM scoring_event").fetchall()
+        leads = database.execute("SELECT id, user_id, readiness, state FROM scoring_lead WHERE merged_into IS NULL").fetchall()
+    events = [(lead_id, decode_event(event)) for lead_id, event in rows]
+    recorded = Counter(event.message_id for _, event in events if event.source != OURSELVES)
+    steps = Counter(lead_id for lead_id, event in events if event.name in EXPECTED)
+    points = {lead_id: float(msgspec.json.decode(state)["lead"].get("points", 0)) for lead_id, _, _, state in leads}
+    assert {lead_id: round(held % 1 * 100) for lead_id, held in points.items()} == {lead_id: steps[lead_id] for lead_id in points}
     assert ledger.accepted - set(recorded) == set()
     assert set(recorded) <= ledger.sent
     assert max(recorded.values()) == 1
+    readiness = {user: value for _, user, value, _ in leads}
     for user, names in ledger.by_user.items():
-        assert readiness[user] >= max(EXPECTED[name] for name in names)
+        assert readiness[user] >= max(EXPECTED.get(name, 1) for name in names)
+    check_merges(ledger, events, {user: lead_id for lead_id, user, _, _ in leads})
+
+
+def check_merges(ledger: Ledger, events: list[tuple[str, Event]], lead_of: dict[str, str]) -> None:
+    """What was done on a device is the user's, all of it, once he said who he is."""
+    assert ledger.tied
+    done = Counter((event.anonymous_id, lead_id) for lead_id, event in events if event.anonymous_id and event.name)
+    for device in ledger.tied:
+        assert done[device, lead_of[user_of(device)]] >= len(ledger.by_device.get(device, ()))
+    strays = {device for device, lead_id in done if device in ledger.tied and lead_id != lead_of[user_of(device)]}
+    assert strays == set()
 
 
 def check_mails(state: Path, mail: MailSink, ledger: Ledger) -> None:
-    """Promises 3 and 4: a sent mail was accepted once, one in doubt at most once, and nobody has two of one kind."""
+    """Promises 3 and 4: a sent mail was accepted once, one in doubt at most once, and nobody has two of one kind.
+
+    Only a cart whose owner never said who he is, or who bought, is not reminded of.
+    """
     with sqlite3.connect(state) as database:
         deliveries = database.execute("SELECT message_id, status, lead_id, template FROM mailer_delivery WHERE kind = 'email'").fetchall()
-    assert {status for _, status, _, _ in deliveries} <= {"sent", "in_doubt"}
+    welcomes = [(status, lead, template) for _, status, lead, template in deliveries if template != "cart"]
+    assert {status for status, _, _ in welcomes} <= {"sent", "in_doubt"}
+    assert {status for _, status, _, template in deliveries if template == "cart"} <= {"sent", "in_doubt", "suppressed"}
     for message_id, status, _, _ in deliveries:
         assert mail.accepted[message_id] == 1 if status == "sent" else mail.accepted[message_id] <= 1, (message_id, status)
     assert set(mail.accepted) <= {message_id for message_id, *_ in deliveries}
-    assert max(Counter((lead, template) for _, _, lead, template in deliveries).values()) == 1
+    assert max(Counter((lead, template) for _, lead, template in welcomes).values()) == 1
     readers = {user for user, names in ledger.by_user.items() if "Ebook Downloaded" in names}
-    assert len(deliveries) >= 2 * len(readers)
+    assert len(welcomes) >= 2 * len(readers)
+
+
+def check_carts(state: Path, mail: MailSink, ledger: Ledger) -> None:
+    """Nobody is reminded of a cart twice; whoever could be mailed and bought nothing is reminded of it once, or it is in doubt."""
+    reminded = {subject: count for subject, count in mail.subjects.items() if subject.startswith("cart of ")}
+    assert set(reminded.values()) == {1}
+    with sqlite3.connect(state) as database:
+        asked = database.execute("SELECT message FROM mailer_delivery WHERE status = 'in_doubt'").fetchall()
+    doubtful = {msgspec.json.decode(message).get("key") for (message,) in asked}
+    kept = {cart for cart in ledger.kept if not cart.endswith(PHONE)}
+    assert kept
+    assert kept - set(reminded) - doubtful == set()
 
 
 def check_webhooks(state: Path, sales: SalesSink, ledger: Ledger) -> None:
@@ -203,3 +239,18 @@ def check_webhooks(state: Path, sales: SalesSink, ledger: Ledger) -> None:
     hot = {user for user, names in ledger.by_user.items() if "Link Clicked" in names}
     assert hot <= set(handed)
     assert max(handed.values(), default=1) == 1
+
+
+def check_answers(state: Path, sales: SalesSink) -> None:
+    """A hand-off is answered exactly once: its row, its event and its walk say what sales said, and no answer was taken twice."""
+    with sqlite3.connect(state) as database:
+        handoffs = database.execute("SELECT id, lead_id, status FROM mailer_handoff").fetchall()
+        events = [decode_event(row[0]) for row in database.execute("SELECT event FROM scoring_event")]
+        states = database.execute("SELECT id, state FROM scoring_lead WHERE merged_into IS NULL").fetchall()
+    tags = {lead_id: msgspec.json.decode(state)["lead"].get("tags", []) for lead_id, state in states}
+    told = Counter((event.properties["handoff_id"], event.name) for event in events if event.name.startswith("Handoff "))
+    assert handoffs
+    assert {handoff: status for handoff, _, status in handoffs} == {handoff: sales.answer_to(handoff) for handoff, _, _ in handoffs}
+    assert told == Counter((handoff, f"Handoff {status.capitalize()}") for handoff, _, status in handoffs)
+    assert set(sales.taken.values()) == {1}
+    assert {lead_id: tags[lead_id] for _, lead_id, _ in handoffs} == {lead_id: [status] for _, lead_id, status in handoffs}
