@@ -129,12 +129,12 @@ def _foot(content: str, frame: Frame, *, needed: bool) -> str:
     offers_already = frame.unsubscribe is None or frame.unsubscribe in content
     if offers_already and not needed:
         return ""
-    way_out = None if offers_already else frame.unsubscribe
-    words = frame.words
-    direction = "rtl" if is_right_to_left(words.locale) else "ltr"
-    return layout("foot.html").render(
-        words=words, direction=direction, brand=frame.brand, unsubscribe=way_out, preferences=frame.preferences
-    )
+    ways = {
+        "unsubscribe": None if offers_already else frame.unsubscribe,
+        "preferences": None if frame.unsubscribe is None or frame.preferences in content else frame.preferences,
+    }
+    direction = "rtl" if is_right_to_left(frame.words.locale) else "ltr"
+    return layout("foot.html").render(words=frame.words, direction=direction, brand=frame.brand, **ways)
 
 
 def _in_layout(content: str, foot: str, frame: Frame) -> str:

@@ -54,7 +54,7 @@ def create_preference_pages(wishes: Wishes, answers: Answers, links: Links, cloc
         delivery_id = links.read_confirm(token)
         ask = answers.confirm if request.method == "POST" else answers.find
         found = await ask(delivery_id, clock.now()) if delivery_id else None
-        return unknown(request) if found is None else _answered(*found)
+        return unknown(request) if found is None else answered(*found)
 
     return router
 
@@ -72,7 +72,7 @@ def _choices(standing: Standing, *, saved: bool) -> Response:
     return page(standing.reader, "choices.html", standing.reader.words.choices_title, shown=standing.choices, saved=saved)
 
 
-def _answered(reader: Reader, answer: Answer) -> Response:
+def answered(reader: Reader, answer: Answer) -> Response:
     words = reader.words
     match answer:
         case "open":
