@@ -133,6 +133,7 @@ PLAYBOOK = {
 name: Acme Tea
 mail: {from: "Acme Tea <hello@acme.example>", timezone: UTC}
 topics: {letters: Tea letters, cart: Reminders of a cart}
+consent: {events: [Newsletter Subscribed]}
 """,
     "journeys/hello.yaml": "journey: hello\ntopic: letters\ntrigger: {event: Ebook Downloaded}\nsteps: [{send: hello}]\n",
     "templates/hello.html": a_template().decode(),
@@ -167,8 +168,12 @@ def preferences_of(house: House, user: str) -> str:
     house.reader(user)
     house.event(user, "Ebook Downloaded")
     (mail,) = until(lambda: house.mails(user))
+    return link_in(mail, "p")
+
+
+def link_in(mail: bytes, path: str) -> str:
     part = message_from_bytes(mail, policy=default).get_body(("html",))
-    found = re.search(r"http\S+/p/[\w-]+", str(part.get_content()) if part else "")
+    found = re.search(rf"http[^\s\"]+/{path}/[\w-]+", str(part.get_content()) if part else "")
     assert found
     return found[0]
 
@@ -206,3 +211,34 @@ def test_a_reader_chooses_what_he_gets_without_javascript(tab: Page, house: Hous
     tab.goto(url)
     back = tab.get_by_role("button", name="Send me news and offers again")
     expect(back).to_be_visible(timeout=SOON)
+
+
+def test_who_signs_up_in_a_browser_is_asked_and_his_button_makes_him_mailable(tab: Page, house: House):
+    user = f"newcomer-{'wide' if tab.viewport_size == WIDE else 'narrow'}"
+    body = {"anonymousId": user, "event": "Newsletter Subscribed", "properties": {"email": f"{user}@example.com"}}
+    write_key = (house.data / "write_key").read_text().strip()
+    assert house.http.post(f"{house.url}/v1/track", json=body, auth=(write_key, "")).status_code == 200
+    (mail,) = until(lambda: house.mails(user))
+    (lead,) = house.get("/api/leads", anonymous_id=user)["items"]
+    for _ in range(2):
+        tab.goto(link_in(mail, "confirm"))
+    expect(tab.get_by_role("heading", name="Is this your address?")).to_be_visible()
+    assert not house.get(f"/api/leads/{lead['id']}")["consent"]["marketing"]
+    tab.get_by_role("button", name="Yes, write to me").click()
+    expect(tab.get_by_role("heading", name="Thank you, it is confirmed")).to_be_visible()
+    consent = until(lambda: (found := house.get(f"/api/leads/{lead['id']}")["consent"])["marketing"] and found)
+    assert (consent["address"], consent["source"]) == (f"{user}@example.com", "double_opt_in")
+
+    tab.goto(link_in(mail, "confirm"))
+    expect(tab.get_by_role("heading", name="It is confirmed already")).to_be_visible()
+    expect(tab.get_by_role("button")).to_have_count(0)
+
+
+def test_who_left_comes_back_by_his_preferences(tab: Page, house: House):
+    user = f"returner-{'wide' if tab.viewport_size == WIDE else 'narrow'}"
+    tab.goto(preferences_of(house, user))
+    tab.get_by_role("button", name="Unsubscribe from everything").click()
+    until(lambda: not house.lead(user)["consent"]["marketing"])
+    tab.get_by_role("button", name="Send me news and offers again").click()
+    expect(tab.get_by_role("button", name="Pause for a month")).to_be_visible()
+    until(lambda: house.lead(user)["consent"]["marketing"])
