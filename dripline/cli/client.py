@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from dripline.cli.shell import NO, WRONG_USE, Failure
 
 SECONDS = 30.0
+TRIES = 20
+"""How often a busy tracking API is asked."""
 Answered = TypeVar("Answered")
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="The data folder of the `run` to talk to.", show_default="./.dripline")]
@@ -62,19 +64,37 @@ class Api:
     async def post(self, path: str, body: Any = None) -> Any:
         return await self._ask("POST", path, json=body)
 
+    async def track(self, path: str, body: Any) -> Any:
+        """Post to the tracking API, whose keys travel as Segment's do; waits and tries again while it is busy or holds."""
+        token = self._headers["Authorization"].removeprefix("Bearer ")
+        for _ in range(TRIES):
+            answer = await self._request("POST", path, json=body, headers={}, auth=(token, ""))
+            if answer.status_code not in (429, 503):
+                break
+            await asyncio.sleep(float(answer.headers.get("retry-after", 1)))
+        return _taken(answer)
+
     async def delete(self, path: str, **params: str | int) -> Any:
         return await self._ask("DELETE", path, params=params)
 
     async def _ask(self, method: str, path: str, *, missing_is_none: bool = False, **request: Any) -> Any:
-        try:
-            answer = await self._client.request(method, path, headers=self._headers, **request)
-        except httpx.HTTPError as error:
-            raise Failure(f"{self._client.base_url} does not answer ({type(error).__name__}); is `dripline run` alive?") from error
+        answer = await self._request(method, path, headers=self._headers, **request)
         if answer.status_code == 404 and missing_is_none:
             return None
-        if answer.is_error:
-            raise Failure(_said(answer), WRONG_USE if answer.status_code == 400 else NO)
-        return answer.json()
+        return _taken(answer)
+
+    async def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            return await self._client.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise Failure(f"{self._client.base_url} does not answer ({type(error).__name__}); is `dripline run` alive?") from error
+
+
+def _taken(answer: httpx.Response) -> Any:
+    """What a good answer says. Raises Failure in the server's words for any other."""
+    if answer.is_error:
+        raise Failure(_said(answer), WRONG_USE if answer.status_code == 400 else NO)
+    return answer.json()
 
 
 def ask(data: Path | None, question: Callable[[Api], Awaitable[Answered]]) -> Answered:

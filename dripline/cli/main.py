@@ -6,6 +6,7 @@ from dripline.cli.audit import audit
 from dripline.cli.dead_letters import dead_letters
 from dripline.cli.deliveries import deliveries
 from dripline.cli.erase import erase
+from dripline.cli.importing import import_leads
 from dripline.cli.keys import keys
 from dripline.cli.lead import lead
 from dripline.cli.local import check, migrate, run
@@ -22,5 +23,6 @@ app = typer.Typer(
 )
 for command in (run, check, publish, lead, erase, migrate, audit):
     app.command()(command)
+app.command("import")(import_leads)
 for group in (deliveries, dead_letters, keys):
     app.add_typer(group)

@@ -24,6 +24,7 @@ MOST_TRAITS = 200
 LARGEST_TRAITS = 16 * 1024
 """Bytes of JSON that all traits of one lead may take."""
 LONGEST_NAME = 200
+LONGEST_TAG = 100
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+\-/]{0,63}")
 _LOCALE = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8}){0,3}")
 
@@ -159,17 +160,21 @@ def _size(name: str, value: Any) -> int:
 
 
 def _tags(lead: Lead, kept: Kept, event: Event, at: datetime) -> tuple[Kept, list[str]]:
-    """Tags are ours: an identify from outside cannot set them."""
+    """Tags are ours and our servers': an identify from a browser cannot set them."""
     change = event.properties.get("tags")
-    if event.source != OURSELVES or not isinstance(change, dict):
+    if not (event.trusted or event.source == OURSELVES) or not isinstance(change, dict):
         return kept, lead.tags
     tags, tag_at = set(lead.tags), dict(kept.tag_at)
-    for there, named in ((False, change.get("remove", ())), (True, change.get("add", ()))):
-        for tag in named:
+    for there, named in ((False, change.get("remove")), (True, change.get("add"))):
+        for tag in _usable_tags(named):
             if is_later(at, there or None, tag_at.get(tag), (tag in tags) or None):
                 tag_at[tag] = at
                 (tags.add if there else tags.discard)(tag)
     return kept._replace(tag_at=tag_at), sorted(tags)
+
+
+def _usable_tags(named: Any) -> list[str]:
+    return [tag for tag in named if isinstance(tag, str) and 0 < len(tag) <= LONGEST_TAG] if isinstance(named, list) else []
 
 
 def _company(lead: Lead, kept: Kept, event: Event, at: datetime) -> tuple[Kept, dict[str, Any], dict[str, Any]]:

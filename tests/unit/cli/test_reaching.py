@@ -105,6 +105,7 @@ def test_only_what_works_is_offered(dripline):
         "erase",
         "migrate",
         "audit",
+        "import",
         "deliveries",
         "dead-letters",
         "keys",

@@ -181,11 +181,12 @@ def test_unsubscribing_withdraws_consent_and_of_a_topic_only_that():
     assert consent.topics == {"offers": False}
 
 
-def test_tags_are_set_by_ourselves_alone():
+def test_tags_are_set_by_ourselves_and_by_servers_not_by_browsers():
     change = {"tags": {"add": ["vip", "beta"], "remove": ["new"]}}
     ours = said({}, source=OURSELVES, properties=change)
     assert after(ours, lead=Lead(id="l1", created_at=NOON, last_seen_at=NOON, tags=["new"])).lead.tags == ["beta", "vip"]
     assert after(said({}, properties=change)).lead.tags == []
+    assert after(said({}, trusted=True, properties={"tags": {"add": ["vip", "", 7, "x" * 101], "remove": "vip"}})).lead.tags == ["vip"]
 
 
 def test_a_zone_trait_goes_before_the_newest_context():
