@@ -13,6 +13,7 @@ OUTCOMES = {
     "published": "",
     "waited": "began to wait",
     "branched": "chose",
+    "updated": "said of the lead",
     "skipped": "skipped",
     "holdout": "skipped (holdout)",
     "exited": "left",

@@ -9,7 +9,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from services.journeys.enrollment import Remembered
-from services.journeys.matching import DEEPEST, happened_after_entry, is_match
+from services.journeys.matching import DEEPEST, happened_after_entry
 from services.journeys.steps import Case, HandoffStep, SendStep, WaitForStep
 from services.journeys.walk import Onward, Walk
 from shared.wire import OURSELVES, Activity, Event
@@ -133,7 +133,7 @@ def _due(walk: Walk, step: WaitForStep) -> datetime | None:
 
 
 def _is_awaited(walk: Walk, case: Case, event: Event) -> bool:
-    if case.match is None or not is_match(case.match, event, walk.enrollment.key, walk.scope_at(event)):
+    if case.match is None or not walk.meets(case.match, event):
         return False
     return case.of is None or _is_click_of(walk, event, case.of)
 
@@ -151,7 +151,7 @@ def _is_true(walk: Walk, case: Case) -> bool:
 
 
 def _is_reset(walk: Walk, step: WaitForStep, event: Event) -> bool:
-    return any(is_match(match, event, walk.enrollment.key, walk.scope_at(event)) for match in step.resets)
+    return any(walk.meets(match, event) for match in step.resets)
 
 
 def _met(walk: Walk, step: WaitForStep, case: Case, event: Event | None, depth: int = 0) -> Onward:

@@ -12,7 +12,7 @@ from services.journeys import awaiting, waiting
 from services.journeys.definitions import Goal, Journey
 from services.journeys.enrollment import Effect, Enrollment, KnownLead, Remembered
 from services.journeys.going import go, reset_timer, restart
-from services.journeys.matching import DEEPEST, Scope, find_trigger, happened_after_entry, is_match, is_trigger, key_text, trigger_scope
+from services.journeys.matching import DEEPEST, find_trigger, happened_after_entry, is_trigger, key_text, trigger_scope
 from services.journeys.steps import BranchStep, ExitStep, HandoffStep, SendStep, UpdateStep, WaitForStep, WaitStep
 from services.journeys.walk import Onward, Walk
 from shared.wire import Activity, Entry, Event
@@ -73,16 +73,15 @@ def end_by_event(walk: Walk, event: Event, sequence: int) -> bool:
     """Apply an event that may be this walk's goal or exit; True where it ended the walk. Rules 2 and 3."""
     if not happened_after_entry(walk.enrollment, event, sequence):
         return False
-    scope = walk.scope_at(event)
     goal = walk.journey.goal
-    if goal is not None and _reaches(goal, walk.enrollment, event, scope):
+    if goal is not None and _reaches(walk, goal, event):
         walk.move(converted_at=event.at)
         if goal.exit and walk.enrollment.active:
             walk.end("exited", "goal")
             return True
     if not walk.enrollment.active:
         return False
-    reason = _exit_reason(walk, event, scope)
+    reason = _exit_reason(walk, event)
     if reason is not None:
         walk.end("exited", reason)
     return reason is not None
@@ -126,14 +125,15 @@ def _heard(walk: Walk, activity: Activity) -> Onward | None:
             assert_never(step)
 
 
-def _reaches(goal: Goal, enrollment: Enrollment, event: Event, scope: Scope) -> bool:
-    if enrollment.converted_at is not None or enrollment.goal_until is None or event.at > enrollment.goal_until:
+def _reaches(walk: Walk, goal: Goal, event: Event) -> bool:
+    here = walk.enrollment
+    if here.converted_at is not None or here.goal_until is None or event.at > here.goal_until:
         return False
-    return is_match(goal.match, event, enrollment.key, scope)
+    return walk.meets(goal.match, event)
 
 
-def _exit_reason(walk: Walk, event: Event, scope: Scope) -> str | None:
-    if any(is_match(match, event, walk.enrollment.key, scope) for match in walk.journey.exits):
+def _exit_reason(walk: Walk, event: Event) -> str | None:
+    if any(walk.meets(match, event) for match in walk.journey.exits):
         return "exit_when"
     return _built_in_exit(walk.journey, event)
 
@@ -172,7 +172,8 @@ def _is_repeat(walk: Walk, activity: Activity) -> bool:
     event = activity.event
     if walk.journey.on_repeat == "ignore" or activity.late or event.depth > DEEPEST:
         return False
-    if not happened_after_entry(walk.enrollment, event, activity.sequence):
+    named = any(event.name in trigger.events for trigger in walk.journey.triggers)
+    if not named or not happened_after_entry(walk.enrollment, event, activity.sequence):
         return False
     scope = trigger_scope(event, walk.known.lead, walk.now)
     index = walk.enrollment.trigger

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from services.journeys.definitions import Journey
 from services.journeys.enrollment import Effect, Enrollment, EnrollmentStatus, KnownLead, Outcome, Remembered, StepKind, Visit, message_id
-from services.journeys.matching import Scope, event_scope, walk_scope
-from services.journeys.steps import BranchStep, ExitStep, HandoffStep, SendStep, Step, UpdateStep, WaitForStep, WaitStep
+from services.journeys.matching import Scope, event_scope, is_match, walk_scope
+from services.journeys.steps import BranchStep, EventMatch, ExitStep, HandoffStep, SendStep, Step, UpdateStep, WaitForStep, WaitStep
 from shared.wire import Entry, Event, Withdraw
 
 FORGETS_DEPTH = timedelta(hours=1)
@@ -65,6 +65,10 @@ class Walk:
     def scope_at(self, event: Event) -> Scope:
         """What conditions see that are asked of an event."""
         return self.scope | {"event": event_scope(event)}
+
+    def meets(self, match: EventMatch, event: Event) -> bool:
+        """Whether the event is the one meant; most differ in the name, and nothing else is looked at."""
+        return event.name in match.events and is_match(match, event, self.enrollment.key, self.scope_at(event))
 
     @property
     def step(self) -> Step | None:
