@@ -1,13 +1,18 @@
 """Pages that say one thing to a reader and perhaps ask one: the frame of every public page, and its headers."""
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
 
 from services.mailer.layouts import layout, say, say_plainly
 from services.mailer.templates import is_right_to_left
 from services.mailer.words import Words, words_for
+from shared.errors import Outage
+from shared.telemetry import log
 
 QUIET = {
     "Cache-Control": "no-store",
@@ -59,6 +64,33 @@ def page(reader: Reader, name: str, title: str, status: int = 200, **shown: obje
 
 def unknown(request: Request) -> Response:
     """What somebody sees who comes with a token that is none of ours, in his browser's language."""
-    accepted = request.headers.get("accept-language", "").partition(",")[0].partition(";")[0].strip()
-    reader = Reader(accepted, "")
+    reader = _stranger(request)
     return notice(reader, reader.words.unknown_title, reader.words.unknown, status=404)
+
+
+class ReaderRoute(APIRoute):
+    """A page for people: while something of ours is away it says so in words, with the time to come back for programs."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Outage as outage:
+                log.warning("page.unavailable", why=str(outage))
+                return _later(request)
+
+        return answer
+
+
+def _later(request: Request) -> Response:
+    reader = _stranger(request)
+    answer = notice(reader, reader.words.later_title, reader.words.later, status=503)
+    answer.headers["Retry-After"] = "5"
+    return answer
+
+
+def _stranger(request: Request) -> Reader:
+    """Somebody of whom we know only what his browser asks for."""
+    return Reader(request.headers.get("accept-language", "").partition(",")[0].partition(";")[0].strip(), "")

@@ -14,7 +14,7 @@ import structlog
 from fastapi import APIRouter, Request, Response
 
 from services.mailer.links import Links
-from services.mailer.notices import QUIET, Aside, Reader, notice, unknown
+from services.mailer.notices import QUIET, Aside, Reader, ReaderRoute, notice, unknown
 from shared.clock import Clock
 from shared.errors import Outage
 
@@ -46,7 +46,7 @@ class Readers(Protocol):
 
 def create_pages(readers: Readers, links: Links, clock: Clock) -> APIRouter:
     """The mailer's public pages."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=ReaderRoute)
     _add_tracking(router, readers, links, clock)
     _add_way_out(router, readers, links, clock)
     return router

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 from services.mailer.choices import Wish, read_wish
 from services.mailer.confirming import Answer
 from services.mailer.links import Links
-from services.mailer.notices import Reader, notice, page, unknown
+from services.mailer.notices import Reader, ReaderRoute, notice, page, unknown
 from services.mailer.wishes import Standing
 from shared.clock import Clock
 
@@ -38,7 +38,7 @@ class Answers(Protocol):
 
 def create_preference_pages(wishes: Wishes, answers: Answers, links: Links, clock: Clock) -> APIRouter:
     """`/p/` and `/confirm/`. The token is the reader's right to them; there is no cookie that a foreign page could use."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=ReaderRoute)
 
     @router.api_route("/p/{token}", methods=["GET", "HEAD", "POST"])
     async def preferences(request: Request, token: str) -> Response:

@@ -20,6 +20,8 @@ class Words:
     choose: str
     unknown_title: str
     unknown: str
+    later_title: str
+    later: str
 
     confirm_title: str
     confirm: str
@@ -69,6 +71,8 @@ _ENGLISH = Words(
     choose="Only some of it, or a pause? Choose what you get",
     unknown_title="This link leads nowhere",
     unknown="It may have been cut off on its way. Please open it again from the mail itself.",
+    later_title="Not now, please again in a moment",
+    later="We could not write it down just now; nothing has changed. Please try again in a minute.",
     confirm_title="Is this your address?",
     confirm="Somebody asked {brand} to write to {address}. If it was you, say so here; else close this page, and nothing more comes.",
     confirm_button="Yes, write to me",
@@ -112,6 +116,8 @@ _ARABIC = Words(
     choose="تريد بعضها فقط، أو استراحة قصيرة؟ اختر ما يصلك",
     unknown_title="هذا الرابط لا يؤدي إلى أي مكان",
     unknown="ربما انقطع جزء منه في الطريق. يُرجى فتحه مجددًا من الرسالة نفسها.",
+    later_title="تعذّر ذلك الآن",
+    later="لم نتمكن من تسجيل ذلك الآن ولم يتغير شيء. يُرجى المحاولة مرة أخرى بعد دقيقة.",
     confirm_title="هل هذا عنوانك؟",
     confirm="طلب شخص ما من {brand} أن تراسل {address}. إن كنت أنت فأكّد ذلك هنا، وإلا فأغلق هذه الصفحة ولن يصلك شيء بعدها.",
     confirm_button="نعم، راسلوني",
@@ -152,6 +158,8 @@ _PERSIAN = Words(
     choose="فقط بعضی از آن‌ها، یا کمی استراحت؟ انتخاب کنید چه برسد",
     unknown_title="این پیوند به جایی نمی‌رسد",
     unknown="شاید بخشی از آن در راه بریده شده باشد. لطفاً دوباره از داخل خود نامه بازش کنید.",
+    later_title="این لحظه نشد",
+    later="همین حالا نتوانستیم آن را ثبت کنیم و چیزی تغییر نکرده است. لطفاً یک دقیقهٔ دیگر دوباره امتحان کنید.",
     confirm_title="این نشانی شماست؟",
     confirm="کسی از {brand} خواسته است به {address} نامه بفرستد. اگر شما بودید همین‌جا تأیید کنید، وگرنه صفحه را ببندید تا دیگر چیزی نرسد.",
     confirm_button="بله، برایم بفرستید",

@@ -164,8 +164,9 @@ async def test_one_click_needs_no_cookie_and_may_be_repeated(reader: httpx.Async
 
 async def test_unsubscribing_while_the_database_is_away_says_try_again(reader: httpx.AsyncClient, ledger: Ledger) -> None:
     ledger.away = True
-    answer = await reader.post(LINKS.unsubscribe_url(DELIVERY), data=ONE_CLICK)
+    answer = await reader.post(LINKS.unsubscribe_url(DELIVERY), data=ONE_CLICK, headers={"accept-language": "fa"})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "دوباره امتحان کنید" in (shown(answer).text() or "")
 
 
 async def test_a_foreign_token_unsubscribes_nobody(reader: httpx.AsyncClient, ledger: Ledger) -> None:

@@ -296,6 +296,69 @@ def test_a_reader_gets_his_languages_variant_and_direction() -> None:
     assert '<html lang="en" dir="ltr">' in part(other, "html")
 
 
+def test_the_houses_language_comes_before_the_plain_variant() -> None:
+    files = {"welcome-1.html": a_template(), "welcome-1.fa.html": a_template(f"<p>{PERSIAN}</p>", PERSIAN)}
+    yaml = A_PLAYBOOK_YAML.replace("locale: en", "locale: fa")
+    for locale in (None, "de"):
+        mail = write(files, lead={"locale": locale}, yaml=yaml)
+        assert mail.subject == PERSIAN
+        assert '<html lang="fa" dir="rtl">' in part(mail, "html")
+
+
+def test_a_variant_has_its_own_subject_preheader_and_sender() -> None:
+    own = a_template(f"<p>{PERSIAN}</p>", PERSIAN, preheader="پیش‌نمایش", **{"from": '"چای" <chai@acme.example>'})
+    mail = write({"welcome-1.html": a_template(preheader="A look ahead"), "welcome-1.fa.html": own}, lead={"locale": "fa"})
+    assert (mail.subject, mailbox(mail, "From")) == (PERSIAN, ("چای", "chai@acme.example"))
+    assert "پیش‌نمایش" in part(mail, "html")
+    assert "A look ahead" not in part(mail, "html")
+
+
+def test_the_foot_speaks_the_readers_language_also_where_the_mail_does_not() -> None:
+    html = part(write(lead={"locale": "ar-EG"}), "html")
+    assert '<html lang="en" dir="ltr">' in html
+    foot = LexborHTMLParser(html).css_first(".foot > div")
+    assert foot is not None
+    assert (foot.attributes["lang"], foot.attributes["dir"]) == ("ar", "rtl")
+    assert "إلغاء الاشتراك" in foot.text()
+    text = part(write({"welcome-1.html": a_template(), "welcome-1.txt": b"Hi"}, lead={"locale": "ar-EG"}), "plain")
+    assert "\u2068Acme\u2069" in text
+
+
+@pytest.mark.parametrize(("locale", "lang"), [("de", "en"), (None, "en"), ("fa", "fa")])
+def test_the_foot_falls_back_to_the_mails_language(locale: str | None, lang: str) -> None:
+    assert f'<div lang="{lang}"' in part(write(lead={"locale": locale}), "html")
+
+
+def test_names_in_a_right_to_left_mail_are_kept_apart() -> None:
+    files = {
+        "welcome-1.html": a_template(),
+        "welcome-1.fa.html": a_template("<p>{{ lead.traits.name | bdi }} (1)</p>", "{{ lead.traits.name | bdi }}"),
+    }
+    mail = write(files, lead={"locale": "fa", "traits": {"name": "Ana \u202e<b>"}})
+    html = part(mail, "html")
+    assert "<bdi>Ana &lt;b&gt;</bdi> (1)" in html
+    assert mail.subject == "\u2068Ana <b>\u2069"
+    foot = LexborHTMLParser(html).css_first(".foot")
+    assert foot is not None
+    assert [name.text() for name in foot.css("bdi")] == ["Acme", "Acme", "1 High Street, Dublin"]
+
+
+def test_the_way_to_the_preferences_stands_beside_the_way_out_once_and_counts_no_clicks() -> None:
+    choices = LINKS.preferences_url(DELIVERY)
+    own_way_out = '<p>x <a href="{{ links.unsubscribe }}">stop</a></p>'
+    own_choices = '<p><a href="{{ links.preferences }}">choose</a></p>'
+    for body in ("<p>x</p>", own_way_out, own_choices, "<!DOCTYPE html><html><body><p>x</p></body></html>"):
+        mail = write(page(body))
+        assert links_of(mail).count(choices) == 1
+        assert choices not in mail.targets
+    assert choices not in part(write(category="transactional"), "html")
+
+
+def test_a_mail_that_names_its_address_goes_there_without_a_name() -> None:
+    mail = write(lead={"traits": {"name": "Ana"}}, to="bo@example.com", category="transactional")
+    assert (mail.recipient, read(mail)["To"]) == ("bo@example.com", "bo@example.com")
+
+
 def test_a_whole_page_in_a_right_to_left_language_is_given_its_direction() -> None:
     files = {"welcome-1.html": a_template(), "welcome-1.ar.html": a_template(f"<html><body><p>{ARABIC}</p></body></html>", ARABIC)}
     html = part(write(files, lead={"locale": "ar"}), "html")
