@@ -1,6 +1,7 @@
 """Records that nobody could handle: set aside with their reason in the transaction that goes on without them, and replayed on request."""
 
 import hashlib
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -12,6 +13,9 @@ from shared.db import upsert
 from shared.instant import Instant
 from shared.tables import DeadLetterRow
 from shared.telemetry import DEAD_LETTERS
+
+AT_ONCE = 500
+"""Letters read at once where all are gone through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,20 @@ async def find_dead_letter(connection: AsyncConnection, service: str, letter_id:
     """The letter as the API shows it, or None."""
     row = await _row(connection, service, letter_id)
     return None if row is None else _shown(row)
+
+
+async def naming(connection: AsyncConnection, service: str, is_named: Callable[[str, bytes], bool]) -> AsyncIterator[dict[str, Any]]:
+    """Those of the service's letters whose key and payload are judged to name somebody, as the API shows them."""
+    table, after = DeadLetterRow.__table__, ""  # type: ignore[attr-defined]
+    while True:
+        page = select(table).where(table.c.service == service, table.c.id > after).order_by(table.c.id).limit(AT_ONCE)
+        rows = (await connection.execute(page)).mappings().all()
+        if not rows:
+            return
+        after = rows[-1]["id"]
+        for row in rows:
+            if is_named(row["key"], row["payload"]):
+                yield _shown(row)
 
 
 async def take_dead_letter(connection: AsyncConnection, service: str, letter_id: str, now: datetime) -> DeadLetter | None:

@@ -13,8 +13,9 @@ from sqlalchemy import Table, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db import among, insert_all, upsert
+from shared.dead_letters import naming
 from shared.http import Problem, allow
-from shared.names import Name, names_in
+from shared.names import Name, keyed_names, names_in
 from shared.service import Ports
 from shared.signing import Signer
 from shared.tables import DeadLetterRow, ErasureRow, GraveRow
@@ -27,7 +28,6 @@ REASON = "erased"
 ERASURES: Table = ErasureRow.__table__  # type: ignore[attr-defined]
 GRAVES: Table = GraveRow.__table__  # type: ignore[attr-defined]
 LETTERS: Table = DeadLetterRow.__table__  # type: ignore[attr-defined]
-AT_ONCE = 500
 
 
 class Marks:
@@ -102,16 +102,11 @@ async def newest_erasure(connection: AsyncConnection, service: str) -> datetime 
 
 async def delete_letters(connection: AsyncConnection, service: str, erasure: Erasure, marks: Marks) -> int:
     """Delete the service's dead letters that name the person; says how many."""
-    wanted, after, gone = marks_of(erasure), "", 0
-    while True:
-        page = select(LETTERS.c.id, LETTERS.c.key, LETTERS.c.payload).where(LETTERS.c.service == service, LETTERS.c.id > after)
-        letters = (await connection.execute(page.order_by(LETTERS.c.id).limit(AT_ONCE))).all()
-        if not letters:
-            return gone
-        after = letters[-1].id
-        theirs = [letter.id for letter in letters if wanted & marks.of_all({*names_in(letter.payload), *keyed_names(letter.key)})]
-        await connection.execute(delete(LETTERS).where(among(LETTERS.c.id, theirs)))
-        gone += len(theirs)
+    wanted = marks_of(erasure)
+    named = naming(connection, service, lambda key, payload: bool(wanted & marks.of_all(names_in(payload) | keyed_names(key))))
+    theirs = [letter["id"] async for letter in named]
+    await connection.execute(delete(LETTERS).where(among(LETTERS.c.id, theirs)))
+    return len(theirs)
 
 
 async def delete_of_leads(connection: AsyncConnection, tables: Iterable[Table], lead_ids: Collection[str]) -> int:
@@ -152,11 +147,6 @@ def erasure_routes(ports: Ports, service: str) -> APIRouter:
         return found
 
     return router
-
-
-def keyed_names(key: str) -> set[Name]:
-    """Whom a record's key may name."""
-    return {Name("lead", key), Name("user", key), Name("device", key)}
 
 
 def _fresh(service: str, erasure: Erasure) -> dict[str, Any]:

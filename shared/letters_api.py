@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 
-from shared.dead_letters import DeadLetter, Mark, find_dead_letter, list_dead_letters, take_dead_letter
+from shared.dead_letters import DeadLetter, Mark, find_dead_letter, list_dead_letters, naming, take_dead_letter
 from shared.http import Problem, allow
+from shared.names import Kind, Name, keyed_names, names_in
 from shared.service import Ports
 from shared.work import Outbox, Work
 
@@ -15,6 +17,19 @@ LONGEST_PAGE = 500
 
 Replay = Callable[[Work, DeadLetter], Awaitable[None]]
 """Handles a letter once more, within the work that marks it as replayed; a Problem leaves it as it was."""
+
+
+class NameAsked(BaseModel):
+    """One thing that somebody is known by."""
+
+    kind: Kind
+    value: str
+
+
+class Naming(BaseModel):
+    """Whose letters are asked for."""
+
+    names: list[NameAsked]
 
 
 async def append_again(work: Work, letter: DeadLetter) -> None:
@@ -32,6 +47,13 @@ def dead_letter_routes(ports: Ports, outbox: Outbox, replay: Replay = append_aga
         async with ports.database.reading() as connection:
             items = await list_dead_letters(connection, outbox.service, limit, _mark(before) if before else None)
         return {"items": items, "next": _cursor(items[-1]) if len(items) == limit else None}
+
+    @router.post("/naming", include_in_schema=False, dependencies=[allow()])
+    async def letters_naming(wanted: Naming) -> dict[str, Any]:
+        names = {Name(name.kind, name.value) for name in wanted.names}
+        async with ports.database.reading() as connection:
+            found = naming(connection, outbox.service, lambda key, payload: bool(names & (names_in(payload) | keyed_names(key))))
+            return {"items": [letter async for letter in found], "next": None}
 
     @router.get("/{letter_id}", dependencies=[allow("marketer", "viewer")])
     async def show_letter(letter_id: str) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
-from shared.erasing import ERASED, Marks, keyed_names
+from shared.erasing import ERASED, Marks
 from shared.log import Record
-from shared.names import names_in
+from shared.names import keyed_names, names_in
 from shared.parcel import told_at, without
 from shared.wire import ACTIVITIES, DEAD_LETTERS, EVENTS, decode_event, decode_rejected
 

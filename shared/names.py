@@ -52,6 +52,11 @@ def names_in(text: bytes | str) -> set[Name]:
         return set(_pairs(text if isinstance(text, str) else text.decode("utf-8", "replace")))
 
 
+def keyed_names(key: str) -> set[Name]:
+    """Whom a record's key may name."""
+    return {Name("lead", key), Name("user", key), Name("device", key)}
+
+
 def _names(value: Any, key: str, depth: int) -> Iterator[Name]:
     if depth > _DEEPEST:
         return

@@ -61,6 +61,18 @@ class Api:
         """As `get`, but None where nothing is there."""
         return await self._ask("GET", path, missing_is_none=True)
 
+    async def stream(self, path: str) -> AsyncIterator[bytes]:
+        """An answer as it comes, however large."""
+        try:
+            async with self._client.stream("GET", path, headers=self._headers) as answer:
+                if answer.is_error:
+                    await answer.aread()
+                    raise Failure(_said(answer), NO)
+                async for piece in answer.aiter_bytes():
+                    yield piece
+        except httpx.HTTPError as error:
+            raise Failure(f"{self._client.base_url} broke off ({type(error).__name__}): what was written is not whole") from error
+
     async def post(self, path: str, body: Any = None) -> Any:
         return await self._ask("POST", path, json=body)
 

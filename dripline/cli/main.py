@@ -6,6 +6,7 @@ from dripline.cli.audit import audit
 from dripline.cli.dead_letters import dead_letters
 from dripline.cli.deliveries import deliveries
 from dripline.cli.erase import erase
+from dripline.cli.export import export
 from dripline.cli.importing import import_leads
 from dripline.cli.keys import keys
 from dripline.cli.lead import lead
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run, check, publish, lead, erase, migrate, audit):
+for command in (run, check, publish, lead, export, erase, migrate, audit):
     app.command()(command)
 app.command("import")(import_leads)
 for group in (deliveries, dead_letters, keys):

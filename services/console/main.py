@@ -8,6 +8,7 @@ from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from services.console.erasing import Erasing, Keeper, erasing_routes
+from services.console.exporting import export_routes
 from services.console.front import as_json, front_routes
 from services.console.keys_api import key_routes
 from services.console.leads import lead_routes
@@ -49,6 +50,7 @@ def build(
         key_routes(ports.keys),
         playbook_routes(ports.playbooks, check),
         erasing_routes(Erasing(together, keepers)),
+        export_routes(together, ports.clock),
         front_routes(upstreams, together),
     ]
     app = service_app("console", ports, routers, [_ready(upstreams, service) for service in SERVICES])

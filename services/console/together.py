@@ -42,9 +42,10 @@ class Together:
         """What a service answers to GET, decoded."""
         return _decoded(service, await self._upstreams.request(service, "GET", path, params=params or {}, headers=caller))
 
-    async def act(self, caller: Caller, service: str, method: str, path: str) -> Any:
-        """What a service answers to another method than GET, decoded."""
-        return _decoded(service, await self._upstreams.request(service, method, path, headers=caller))
+    async def act(self, caller: Caller, service: str, method: str, path: str, body: bytes = b"") -> Any:
+        """What a service answers to another method than GET, decoded; `body` is JSON."""
+        headers = {**caller, "content-type": "application/json"} if body else caller
+        return _decoded(service, await self._upstreams.request(service, method, path, headers=headers, body=body))
 
     async def ask_all(self, caller: Caller, path: str, params: Mapping[str, str] | None = None) -> Sequence[Any]:
         return await asyncio.gather(*(self.ask(caller, service, path, params) for service in SERVICES))

@@ -11,6 +11,7 @@ from services.journeys.audit import audit_routes
 from services.journeys.catalogue import Catalogue
 from services.journeys.consumer import ActivityHandler
 from services.journeys.enrolling import Enrolling
+from services.journeys.exporting import export_routes
 from services.journeys.hold import Hold
 from services.journeys.replaying import Replaying
 from services.journeys.scheduler import Scheduler
@@ -47,7 +48,7 @@ def build(_settings: JourneysSettings, ports: Ports, environ: Mapping[str, str] 
     enrolling = Enrolling(outbox, catalogue, metronome.wake)
     letters = dead_letter_routes(ports, outbox, Replaying(catalogue, metronome.wake).replay)
     routers = [journey_routes(desk), enrollment_routes(ports, enrolling), audit_routes(ports, catalogue), letters]
-    routers.append(erasure_routes(ports, outbox.service))
+    routers += [erasure_routes(ports, outbox.service), export_routes(ports)]
     return Service(
         "journeys",
         service_app("journeys", ports, routers),

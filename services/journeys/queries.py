@@ -16,7 +16,7 @@ from shared.instant import EPOCH, MICROSECOND
 Item = dict[str, Any]
 Page = dict[str, Any]
 
-_SHOWN = [column for column in ENROLLMENTS.c if column.name not in ("state", "transition", "entry_at", "goal_until")]
+SHOWN = [column for column in ENROLLMENTS.c if column.name not in ("state", "transition", "entry_at", "goal_until")]
 
 
 class BadCursor(ValueError):
@@ -92,13 +92,13 @@ def _step_counts(outcomes: Counter[str], waiting: int) -> Item:
 
 async def list_enrollments(connection: AsyncConnection, lead_id: str, limit: int, cursor: str | None) -> Page:
     """A lead's enrollments, the newest entry first. Raises BadCursor."""
-    query = select(*_SHOWN).where(ENROLLMENTS.c.lead_id == lead_id)
+    query = select(*SHOWN).where(ENROLLMENTS.c.lead_id == lead_id)
     return await _page(connection, query, (ENROLLMENTS.c.entered_at, ENROLLMENTS.c.id), limit, cursor)
 
 
 def shown(enrollment: Enrollment) -> Item:
     """An enrollment as the lists show it."""
-    return {column.name: getattr(enrollment, column.name) for column in _SHOWN}
+    return {column.name: getattr(enrollment, column.name) for column in SHOWN}
 
 
 async def list_visits(connection: AsyncConnection, lead_id: str, limit: int, cursor: str | None) -> Page:

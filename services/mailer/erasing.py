@@ -80,7 +80,7 @@ async def _marked(connection: AsyncConnection, erasure: wire.Erasure, marks: Mar
 
 async def _forget(work: Work, lead_ids: Collection[str], marked: Set[str]) -> tuple[Counts, bool]:
     """What was removed, and whether all of it could be."""
-    addresses = await _addresses(work.conn, lead_ids, marked)
+    addresses = await addresses_of(work.conn, lead_ids, marked)
     removed = {"deliveries": await _empty_deliveries(work, lead_ids), "leads": await _empty_leads(work.conn, lead_ids)}
     for what, table in OF_AN_ADDRESS.items():
         removed[what] = (await work.conn.execute(delete(table).where(among(table.c.address, addresses)))).rowcount
@@ -88,7 +88,7 @@ async def _forget(work: Work, lead_ids: Collection[str], marked: Set[str]) -> tu
     return removed, (await work.conn.execute(sending)).one_or_none() is None
 
 
-async def _addresses(connection: AsyncConnection, lead_ids: Collection[str], marked: Set[str]) -> set[str]:
+async def addresses_of(connection: AsyncConnection, lead_ids: Collection[str], marked: Set[str] = frozenset()) -> set[str]:
     """Where the lead was reached, or could be; not what another lead shares: what is known of that address protects him."""
     known = await connection.execute(select(LEADS.c.address).where(among(LEADS.c.id, lead_ids), LEADS.c.address.is_not(None)))
     mailed = await connection.execute(select(D.address).where(among(D.lead_id, lead_ids), D.address.is_not(None)).distinct())

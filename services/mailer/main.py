@@ -16,6 +16,7 @@ from services.mailer.editions import Editions
 from services.mailer.endpoints import Closed
 from services.mailer.endpoints_api import endpoint_routes
 from services.mailer.erasing import finish
+from services.mailer.exporting import export_routes
 from services.mailer.group_commit import GroupCommit
 from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.handoff_pages import create_handoff_pages
@@ -112,6 +113,7 @@ def create_app(ports: Ports, outbox: Outbox, editions: Editions, links: Links, w
         audit_routes(ports),
         dead_letter_routes(ports, outbox),
         erasure_routes(ports, NAME),
+        export_routes(ports),
         create_pages(readers, links, ports.clock),
         create_handoff_pages(desk, links, ports.clock),
         create_preference_pages(wishes, answers, links, ports.clock),

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.scoring.audit import audit
 from services.scoring.changes import LeadChange, change_lead
@@ -64,11 +65,11 @@ def lead_routes(ports: Ports, outbox: Outbox, rulebook: Rulebook) -> APIRouter:
 
     @router.get("/{lead_id}/events", dependencies=[READER])
     async def events(lead_id: str, limit: Limit = 50, cursor: str | None = None) -> Response:
-        before = None if cursor is None else _place(cursor)
+        before = None if cursor is None else place_of(cursor)
         async with ports.database.reading() as connection:
             scored = _there(await find_lead(connection, lead_id), lead_id)
             found = await list_events(connection, scored.lead.id, limit, before)
-        return _page([event_view(at, event) for at, event in found], _cursor(found[-1]) if len(found) == limit else None)
+        return _page([event_view(at, event) for at, event in found], place_text(found[-1]) if len(found) == limit else None)
 
     return router
 
@@ -106,15 +107,20 @@ def _there(scored: Scored | None, lead_id: str) -> Scored:
     return scored
 
 
+async def find_or_refuse(connection: AsyncConnection, lead_id: str) -> Scored:
+    """The lead of this id, or what it became part of. Raises Problem."""
+    return _there(await find_lead(connection, lead_id), lead_id)
+
+
 def _no_lead(lead_id: str) -> Problem:
     return Problem(404, "not_found", f"no lead {lead_id}; `GET /api/leads?email=` or `?user_id=` finds one by what is known of him")
 
 
-def _cursor(last: Recorded) -> str:
+def place_text(last: Recorded) -> str:
     return f"{(last.at - EPOCH) // MICROSECOND}.{last.event.id}"
 
 
-def _place(cursor: str) -> tuple[datetime, str]:
+def place_of(cursor: str) -> tuple[datetime, str]:
     """Where a list was left. Raises Problem for what no list of ours has given."""
     number, _, id = cursor.partition(".")
     try:

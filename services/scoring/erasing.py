@@ -85,8 +85,8 @@ async def admitted(work: Work, marks: Marks, roster: Roster, arrivals: Sequence[
 
 
 async def _forget(work: Work, marks: Marks, scored: Scored) -> None:
-    lead_ids = [scored.lead.id, *await _became_part_of(work.conn, scored.lead.id)]
-    known = await _known_by(work.conn, scored)
+    lead_ids = [scored.lead.id, *await became_part_of(work.conn, scored.lead.id)]
+    known = await known_by(work.conn, scored)
     erasure = Erasure(erased=scored.lead.id, at=work.now, lead_ids=lead_ids, marks=sorted(marks.of_all(known)))
     removed = await _delete(work.conn, lead_ids)
     removed["dead_letters"] = await delete_letters(work.conn, SERVICE, erasure, marks)
@@ -101,7 +101,7 @@ async def _delete(connection: AsyncConnection, lead_ids: list[str]) -> dict[str,
     return removed | {"leads": gone.rowcount}
 
 
-async def _became_part_of(connection: AsyncConnection, lead_id: str) -> list[str]:
+async def became_part_of(connection: AsyncConnection, lead_id: str) -> list[str]:
     """The tombstones that lead here, those of tombstones too."""
     found, ahead = [], [lead_id]
     while ahead:
@@ -110,7 +110,7 @@ async def _became_part_of(connection: AsyncConnection, lead_id: str) -> list[str
     return sorted(found)
 
 
-async def _known_by(connection: AsyncConnection, scored: Scored) -> set[Name]:
+async def known_by(connection: AsyncConnection, scored: Scored) -> set[Name]:
     """The ids that lead here, and every address that was ever named."""
     owned = await connection.execute(select(IDENTITIES.c.identity).where(IDENTITIES.c.lead_id == scored.lead.id))
     names = {_name(identity) for identity in owned.scalars()}

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from services.scoring.api import audit_routes, lead_routes, leaving_routes
 from services.scoring.consumer import Scoring
+from services.scoring.exporting import export_routes
 from services.scoring.renewal import Renewal
 from services.scoring.rulebook import Rulebook
 from services.scoring.scheduler import Sweep
@@ -35,6 +36,7 @@ def build(settings: ScoringSettings, ports: Ports, environ: Mapping[str, str] = 
         audit_routes(ports, rulebook),
         dead_letter_routes(ports, outbox),
         erasure_routes(ports, outbox.service),
+        export_routes(ports, rulebook),
     ]
     return Service(
         "scoring",

@@ -229,6 +229,28 @@ async def test_nothing_of_an_erased_person_is_left_and_all_of_the_others(living:
     assert (await living.erase(ana))["removed"]["scoring"] == state["removed"]["scoring"]
 
 
+async def test_an_export_holds_everything_of_a_person_and_nothing_of_another(living: Living):
+    ana = await a_whole_life(living, "ana.unforgotten", "device-ana")
+    await a_whole_life(living, "bob.remembered", "device-bob")
+    answer = await living.client.get(f"/api/leads/{ana}/export")
+    whole = answer.json()
+    assert "bob" not in answer.text
+    did = {event.get("name") for event in whole["events"]}
+    assert did >= {"Page Looked At", "Ebook Downloaded", "Order Completed", "Paid", "Email Sent"}
+    assert whole["profile"]["traits"]["name"] == "ana.unforgotten unforgettable"
+    assert {"kind": "device", "value": "device-ana"} in whole["names"]
+    assert {"kind": "address", "value": "ana.unforgotten.earlier@example.com"} in whole["names"]
+    assert {one["journey"] for one in whole["enrollments"]} == {"welcome", "sales"}
+    assert any(one["entry"].get("properties", {}).get("book") == "secretbook-ana.unforgotten" for one in whole["enrollments"])
+    assert {one["address"] for one in whole["deliveries"] if one["kind"] == "email"} == {"ana.unforgotten@example.com"}
+    assert [one["said"]["marketing"] if isinstance(one["said"], dict) else one["said"] for one in whole["consent_history"]] == [True]
+    assert {letter["code"] for letter in whole["dead_letters"]} >= {"reserved_name", "too_large"}
+    assert len(whole["lead_ids"]) == 2
+    made = await living.client.post("/api/keys", json={"kind": "secret", "role": "marketer"})
+    refused = await living.client.get(f"/api/leads/{ana}/export", headers={"Authorization": f"Bearer {made.json()['token']}"})
+    assert refused.status_code == 403
+
+
 def moment(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
 

@@ -102,6 +102,7 @@ def test_only_what_works_is_offered(dripline):
         "check",
         "publish",
         "lead",
+        "export",
         "erase",
         "migrate",
         "audit",
