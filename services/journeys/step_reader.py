@@ -19,6 +19,7 @@ from services.journeys.forms import (
     SlaForm,
     StepForm,
     UnknownStepForm,
+    UnknownWaitForm,
     UntilForm,
     UpdateForm,
     WaitForForm,
@@ -125,7 +126,7 @@ class StepReader:
         do, if_past = self._below(form.do, (*path, "do"), onward), self._below(form.if_past, (*path, "if_past"), onward)
         self.steps[name] = WaitStep(name, form.id, onward, wait, do, if_past)
 
-    def _time(self, form: timedelta | ClockForm | WindowForm | UntilForm | object, path: Path) -> Wait:
+    def _time(self, form: timedelta | ClockForm | WindowForm | UntilForm | UnknownWaitForm, path: Path) -> Wait:
         match form:
             case timedelta():
                 return Lasting(form)
@@ -135,8 +136,10 @@ class StepReader:
                 return Window(form.window.opens, form.window.closes, _days(form.window.days))
             case UntilForm():
                 return Until(self.notes.expression(form.until, (*path, "until"), INSIDE) or _NEVER, form.offset)
-            case _:
+            case UnknownWaitForm():
                 raise AssertionError("its form refuses it")
+            case _:
+                assert_never(form)
 
     def _wait_for(self, form: WaitForForm, name: str, onward: str | None, path: Path) -> None:
         if form.timeout is None:
