@@ -14,6 +14,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "waking": ("bench.waking", "rows"),
     "latency": ("bench.whole_way", "latency"),
     "idle": ("bench.whole_way", "idle"),
+    "resting": ("bench.resting", "rows"),
 }
 
 

@@ -26,6 +26,7 @@ OFFERED = 5_000
 """Events a second posted by 100: what is measured is how many of them a second come out at the other end."""
 MAILS = 200
 IDLE_SECONDS = 60.0
+SETTLE_SECONDS = 10.0
 
 
 class Sink:
@@ -110,14 +111,14 @@ def latency() -> Iterator[Figure]:
     """One event after the other on an idle system, each to its accepted mail."""
     sink = Sink()
     with tempfile.TemporaryDirectory() as folder, running(Path(folder), sink) as (url, _):
-        taken = [_one_mail(url, sink, f"reader-{number}@example.com", number) for number in range(MAILS)]
+        taken = [one_mail(url, sink, f"reader-{number}@example.com", f"reader-{number}") for number in range(MAILS)]
     taken.sort()
     yield Figure("event to accepted mail, p50", statistics.median(taken) * 1000, "ms", 100)
     yield Figure("event to accepted mail, p99", taken[int(len(taken) * 0.99)] * 1000, "ms", 500)
 
 
-def _one_mail(url: str, sink: Sink, address: str, number: int) -> float:
-    user = f"reader-{number}"
+def one_mail(url: str, sink: Sink, address: str, user: str) -> float:
+    """Seconds from a user's event to the acceptance of the mail that it leads to."""
     _call(url, "/v1/identify", {"userId": user, "traits": {"email": address, "consent": True}})
     time.sleep(0.05)
     started = time.perf_counter()
@@ -137,13 +138,18 @@ def _call(url: str, path: str, body: dict[str, Any]) -> None:
 def idle() -> Iterator[Figure]:
     """Nothing happens for a minute."""
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as (_, pid):
-        time.sleep(5)
-        process = psutil.Process(pid)
-        before = sum(process.cpu_times()[:2])
-        time.sleep(IDLE_SECONDS)
-        used = sum(process.cpu_times()[:2]) - before
-        yield Figure("idle: share of one core over 60 s", used / IDLE_SECONDS * 100, "%", 1)
-        yield Figure("idle: memory", _memory(pid), "MB", 150)
+        yield from at_rest(pid, "idle", 150)
+
+
+def at_rest(pid: int, name: str, megabytes: float) -> Iterator[Figure]:
+    """What a process takes while nothing happens to it."""
+    time.sleep(SETTLE_SECONDS)
+    process = psutil.Process(pid)
+    before = sum(process.cpu_times()[:2])
+    time.sleep(IDLE_SECONDS)
+    used = sum(process.cpu_times()[:2]) - before
+    yield Figure(f"{name}: share of one core over 60 s", used / IDLE_SECONDS * 100, "%", 1)
+    yield Figure(f"{name}: memory", _memory(pid), "MB", megabytes)
 
 
 def _memory(pid: int) -> float:

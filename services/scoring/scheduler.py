@@ -32,7 +32,8 @@ class Sweep:
 
     async def _next_due(self) -> datetime | None:
         async with self._database.reading() as connection:
-            found: datetime | None = (await connection.execute(select(func.min(LEADS.c.next_change_at)))).scalar_one()
+            fading = select(func.min(LEADS.c.next_change_at)).where(LEADS.c.next_change_at.is_not(None))  # as its index says: no scan
+            found: datetime | None = (await connection.execute(fading)).scalar_one()
             return found
 
     async def _rescore(self, now: datetime) -> int:
