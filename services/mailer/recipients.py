@@ -77,10 +77,10 @@ async def load_recipients(
     addresses |= {mail.id: mail.send.to for mail in mails if not mail.lead_id}
     suppressions = await leads.load_suppressions(connection, {address for address in addresses.values() if address})
     keys = {address_key(addresses.get(mail.id) or "") for mail in mails if mail.send.category == "marketing"} - {""}
-    if policy.caps:
+    if policy.caps and keys:
         await lock_addresses(connection, keys)
-    paused = await load_paused(connection, keys)
-    mailed = await _load_mailed(connection, keys, {mail.id for mail in mails}, now - policy.remembers) if policy.caps else {}
+    paused = await load_paused(connection, keys) if keys else {}
+    mailed = await _load_mailed(connection, keys, {mail.id for mail in mails}, now - policy.remembers) if policy.caps and keys else {}
     if marking:
         for counted in mailed.values():
             counted.going = 0

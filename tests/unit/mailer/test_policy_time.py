@@ -221,6 +221,39 @@ def test_rule_10_a_deferral_beyond_max_age_skips_at_once(expires_at: datetime, s
     assert decided(delivery, decision) == state
 
 
+@given(
+    quiet=st.none()
+    | st.builds(QuietHours, st.just(time(21)), st.sampled_from([time(7), time(23, 30)]), st.frozensets(st.integers(0, 6), max_size=5)),
+    caps=st.lists(st.builds(lambda n, hours: Cap(n, hours * HOUR, skips=False), st.integers(1, 3), st.integers(1, 200)), max_size=3),
+    mailed=st.lists(st.integers(0, 200), max_size=8),
+    paused=st.none() | st.integers(1, 40 * 24),
+    zone=st.sampled_from(["UTC", "Europe/Dublin", "Asia/Tehran", None]),
+    minutes=st.integers(0, 60 * 24 * 60),
+)
+def test_rule_10_what_waits_waits_for_the_first_moment_that_all_allow_and_no_longer(
+    quiet: QuietHours | None, caps: list[Cap], mailed: list[int], paused: int | None, zone: str | None, minutes: int
+) -> None:
+    now = NOON + timedelta(minutes=minutes)
+    policy = Policy(quiet, tuple(caps), "Europe/Dublin")
+    recipient = a_recipient(zone, mailed=tuple(now - hour * HOUR for hour in mailed), paused_until=now + paused * HOUR if paused else None)
+    decision = judged(now, policy, recipient)
+    if isinstance(decision, Defer):
+        assert judged(decision.until, policy, recipient) == Send()
+        assert isinstance(judged(decision.until - timedelta(seconds=1), policy, recipient), Defer)
+    else:
+        assert decision == Send()
+
+
+@pytest.mark.parametrize(("paused", "quiet", "capped"), list(product([False, True], repeat=3)))
+def test_rule_10_with_everything_set_to_skip_the_pause_alone_still_waits(paused: bool, quiet: bool, capped: bool) -> None:
+    policy = Policy(QuietHours(time(21), time(8), skips=True) if quiet else None, (Cap(1, DAY),) if capped else ())
+    until = EVENING + 2 * DAY + 12 * HOUR  # ten in the morning, when the cap has room
+    recipient = a_recipient(paused_until=until if paused else None, mailed=(EVENING - HOUR,))
+    allowed = Defer(until, "paused") if paused else Send()
+    skipped = Suppress("quiet_hours") if quiet else Suppress("frequency_cap") if capped else None
+    assert judged(EVENING, policy, recipient) == (allowed if paused else skipped or allowed)
+
+
 # rule 9
 
 
