@@ -27,7 +27,6 @@ from shared.work import Outbox, Work
 
 LARGEST_PROPERTIES = 32 * 1024
 """Bytes of JSON, as an event's."""
-_MESSAGES = uuid.UUID("0b7c7c0e-2a3f-4a43-8d0c-7d2a8f1b9f55")
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
@@ -58,12 +57,12 @@ def message_routes(outbox: Outbox, editions: Editions, signer: Signer, wake: Cal
     async def ask_for(message: Annotated[NewMessage, Body()], key: Key = None) -> dict[str, Any]:
         digest = signer.mac("message", _checked(message))
         async with outbox.work() as work:
-            delivery_id = await _known(work, key, digest) if key else None
-            if delivery_id is None:
-                delivery_id = await _receive(work, message, await _playbook(editions), key)
-                await _remember(work, key, digest, delivery_id)
+            delivery_id = str(uuid.uuid4())
+            stands = await _claim(work, key, digest, delivery_id) if key else delivery_id
+            if stands == delivery_id:
+                await _receive(work, message, await _playbook(editions), delivery_id)
         wake()
-        return {"id": delivery_id, "kind": "email", "template": message.template}
+        return {"id": stands, "kind": "email", "template": message.template}
 
     return router
 
@@ -80,22 +79,17 @@ def _checked(message: NewMessage) -> bytes:
     return _encode(message.model_dump())
 
 
-async def _known(work: Work, key: str, digest: bytes) -> str | None:
-    """The delivery that this key stands for already; Problem where it was another request's."""
-    found = (await work.conn.execute(select(REQUESTS.c.digest, REQUESTS.c.delivery_id).where(REQUESTS.c.key == key))).one_or_none()
-    if found is None:
-        return None
+async def _claim(work: Work, key: str, digest: bytes, delivery_id: str) -> str:
+    """The delivery that the key stands for: this one, or that of an earlier request. Problem where that was another one.
+
+    Of two requests at once the second waits here for the first, and then finds it.
+    """
+    await insert_new(work.conn, REQUESTS, [{"key": key, "digest": digest, "delivery_id": delivery_id, "at": work.now}], "key")
+    found = (await work.conn.execute(select(REQUESTS.c.digest, REQUESTS.c.delivery_id).where(REQUESTS.c.key == key))).one()
     if found.digest != digest:
         raise Problem(409, "key_reused", "this Idempotency-Key came with another request before: take a new key for a new message")
-    delivery_id: str = found.delivery_id
-    return delivery_id
-
-
-async def _remember(work: Work, key: str | None, digest: bytes, delivery_id: str) -> None:
-    """Keep the request. Of two that come at once with one key the second waits here, and then finds the first's."""
-    if key:
-        await insert_new(work.conn, REQUESTS, [{"key": key, "digest": digest, "delivery_id": delivery_id, "at": work.now}], "key")
-        await _known(work, key, digest)
+    stands: str = found.delivery_id
+    return stands
 
 
 async def _playbook(editions: Editions) -> MailerPlaybook:
@@ -105,11 +99,10 @@ async def _playbook(editions: Editions) -> MailerPlaybook:
         raise Problem(409, "no_playbook", f"there is no playbook in force: {error}") from error
 
 
-async def _receive(work: Work, message: NewMessage, playbook: MailerPlaybook, key: str | None) -> str:
+async def _receive(work: Work, message: NewMessage, playbook: MailerPlaybook, delivery_id: str) -> None:
     if message.template not in playbook.templates:
         meant = suggestion(message.template, playbook.templates) or f"; there are {named(playbook.templates)}"
         raise Problem(400, "unknown_template", f"there is no template `{message.template}` in the playbook in force{meant}")
-    delivery_id = str(uuid.uuid5(_MESSAGES, key) if key else uuid.uuid4())
     send = wire.Send(
         id=delivery_id,
         kind="email",
@@ -123,7 +116,6 @@ async def _receive(work: Work, message: NewMessage, playbook: MailerPlaybook, ke
         entered_at=work.now,
     )
     await store.receive(work, [send], {})
-    return delivery_id
 
 
 async def _reader(work: Work, message: NewMessage) -> str:
