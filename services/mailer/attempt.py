@@ -4,6 +4,7 @@ mail:     write ──► offer ──► mark `sending` ──► hand over
 hand-off: wait for its turn ──► look up the endpoint ──► post the stored bytes
 """
 
+import asyncio
 from asyncio import Semaphore
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from services.mailer.ledger import Claim, Written
 from services.mailer.links import Links
 from services.mailer.loader import MailerPlaybook
 from services.mailer.outcomes import Deferred, Held, InDoubt, Outcome, Refused, Unwritten
+from services.mailer.policy import Delivery
 from services.mailer.templates import TemplateProblem
 from services.mailer.transport import MailTransport, Offer, WebhookSender
 from shared.clock import Clock, real_now
@@ -26,6 +28,11 @@ from shared.telemetry import log as logger
 Mark = Callable[[Written], Awaitable[bool]]
 """Marks a mail as `sending`, or says that it may not go any more."""
 
+Stands = Callable[[Delivery], Awaitable[bool]]
+"""Whether a delivery is still in our hands as it was claimed."""
+
+LONG_WAIT = 1.0
+"""Seconds: whoever waited longer for a slow endpoint looks whether his webhook still may go; it may be answered or erased by now."""
 POSTS_AT_ONCE = 8
 """To one endpoint; each has turns of its own, so that a slow one keeps nobody else waiting."""
 
@@ -46,6 +53,7 @@ class Attempts:
     webhooks: WebhookSender
     mark: Mark
     closed: Closed
+    stands: Stands
     turns: defaultdict[str, Semaphore] = field(default_factory=_turns)
 
     async def carry_out(self, claim: Claim) -> Outcome | None:
@@ -55,8 +63,7 @@ class Attempts:
         except ConfigurationError as error:
             return Unwritten(str(error))
         if claim.delivery.kind == "webhook":
-            async with self.turns[claim.delivery.send.endpoint]:
-                return await self._post(claim, playbook)
+            return await self._post_in_turn(claim, playbook)
         return await self._mail(claim, playbook)
 
     async def _mail(self, claim: Claim, playbook: MailerPlaybook) -> Outcome | None:
@@ -90,6 +97,14 @@ class Attempts:
         except BaseException:
             await offer.withdraw()
             raise
+
+    async def _post_in_turn(self, claim: Claim, playbook: MailerPlaybook) -> Outcome | None:
+        time = asyncio.get_running_loop().time
+        since = time()
+        async with self.turns[claim.delivery.send.endpoint]:
+            if time() - since > LONG_WAIT and not await self.stands(claim.delivery):
+                return None
+            return await self._post(claim, playbook)
 
     async def _post(self, claim: Claim, playbook: MailerPlaybook) -> Outcome:
         name = claim.delivery.send.endpoint

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
-from sqlalchemy import Table, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer.policy import WAITING, address_key
@@ -61,7 +61,8 @@ async def empty_arrivals(work: Work, sends: Iterable[wire.Send]) -> None:
     """A message for a lead that is erased already is counted as every other, and stays."""
     gone = await find_erased(work.conn, work.service, {send.lead_id for send in sends})
     if gone:
-        await _empty_deliveries(work, gone)
+        await _empty_deliveries(work, among(D.lead_id, gone))
+        await _empty_handoffs(work, gone)
 
 
 async def _ids_of(work: Work, lead_id: str) -> set[str]:
@@ -81,7 +82,9 @@ async def _marked(connection: AsyncConnection, erasure: wire.Erasure, marks: Mar
 async def _forget(work: Work, lead_ids: Collection[str], marked: Set[str]) -> tuple[Counts, bool]:
     """What was removed, and whether all of it could be."""
     addresses = await addresses_of(work.conn, lead_ids, marked)
-    removed = {"deliveries": await _empty_deliveries(work, lead_ids), "leads": await _empty_leads(work.conn, lead_ids)}
+    removed = {"deliveries": await _empty_deliveries(work, among(D.lead_id, lead_ids)), "leads": await _empty_leads(work.conn, lead_ids)}
+    removed["deliveries"] += await _empty_deliveries(work, (D.lead_id == "") & among(func.lower(D.address), addresses))
+    await _empty_handoffs(work, lead_ids)
     for what, table in OF_AN_ADDRESS.items():
         removed[what] = (await work.conn.execute(delete(table).where(among(table.c.address, addresses)))).rowcount
     sending = select(D.id).where(among(D.lead_id, lead_ids), D.status == "sending").limit(1)
@@ -102,16 +105,15 @@ async def _empty_leads(connection: AsyncConnection, lead_ids: Collection[str]) -
     return (await connection.execute(update(LEADS).where(*known).values(lead=b"", address=None))).rowcount
 
 
-async def _empty_deliveries(work: Work, lead_ids: Collection[str]) -> int:
+async def _empty_deliveries(work: Work, theirs: ColumnElement[bool]) -> int:
     """Keep those that wait from going, and take the person out of all that are not just being handed over; says of how many."""
-    theirs = select(D.id, D.message).where(among(D.lead_id, lead_ids), D.status != "sending").order_by(D.id).with_for_update()
-    full = [(row.id, emptied) for row in await work.conn.execute(theirs) if (emptied := _emptied(row.message)) != row.message]
+    rows = select(D.id, D.message).where(theirs, D.status != "sending").order_by(D.id).with_for_update()
+    full = [(row.id, emptied) for row in await work.conn.execute(rows) if (emptied := _emptied(row.message)) != row.message]
     if full:
         await work.conn.execute(_EMPTY, [{"the_id": delivery_id, "emptied": emptied} for delivery_id, emptied in full])
         await work.conn.execute(delete(REQUESTS).where(among(REQUESTS.c.delivery_id, [delivery_id for delivery_id, _ in full])))
-    waiting = update(DELIVERIES).where(among(D.lead_id, lead_ids), D.status.in_(WAITING))
+    waiting = update(DELIVERIES).where(theirs, D.status.in_(WAITING))
     await work.conn.execute(waiting.values(status="suppressed", reason=REASON, due_at=None, claimed_at=None, claims=D.claims + 1))
-    await _empty_handoffs(work, lead_ids)
     return len(full)
 
 

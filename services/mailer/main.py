@@ -7,6 +7,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
+from services.mailer import store
 from services.mailer.api import action_routes, audit_routes, handoff_routes, ledger_routes, suppression_routes
 from services.mailer.attempt import Attempts
 from services.mailer.confirmations import Confirmations
@@ -24,6 +25,7 @@ from services.mailer.ledger import Ledger
 from services.mailer.links import Links
 from services.mailer.messages_api import message_routes
 from services.mailer.pages import create_pages
+from services.mailer.policy import WAITING, Delivery
 from services.mailer.preference_pages import create_preference_pages
 from services.mailer.readers import LedgerReaders
 from services.mailer.relay import parse_smtp_url
@@ -92,8 +94,14 @@ def build_scheduler(
 ) -> Scheduler:
     """What takes due deliveries out; whoever calls its `tick` is its clock."""
     ledger = Ledger(outbox, editions, HandoffDesk(outbox, ports.database, editions, links.respond_url))
+
+    async def stands(delivery: Delivery) -> bool:
+        async with ports.database.reading() as connection:
+            found = await store.find_delivery(connection, delivery.id)
+        return found is not None and found.claims == delivery.claims and found.status in WAITING
+
     marks = GroupCommit(outbox, ledger.mark)
-    attempts = Attempts(editions, links, ports.signer, ports.clock, mail, webhooks, marks.put, Closed())
+    attempts = Attempts(editions, links, ports.signer, ports.clock, mail, webhooks, marks.put, Closed(), stands)
     settle = GroupCommit(outbox, ledger.settle)
     return Scheduler(outbox, ports.database, ports.clock, ledger, editions, attempts, settle, alone=alone)
 

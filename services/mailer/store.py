@@ -77,6 +77,7 @@ def _row(send: wire.Send, lead_id: str, body: bytes | None, now: datetime) -> di
         "queued_at": now,
         "targets": b"[]",
         "by_newest": False,
+        "address": send.to,
         "message": wire.encode(send),
         "body": body,
     }

@@ -9,11 +9,13 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from services.mailer.erasing import obey
 from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.handoffs import LONGEST_SNOOZE, Answer
 from services.mailer.outcomes import Deferred, Delivered, Gone
 from services.mailer.tables import DELIVERIES, HANDOFFS
 from shared import wire
+from shared.erasing import Marks
 from tests.builders import a_lead
 from tests.mailer_house import YAML, House
 
@@ -318,6 +320,18 @@ async def test_a_handoff_that_is_no_longer_kept_takes_no_answer(house: House) ->
     async with house.api() as client:
         assert (await client.get(path)).status_code == 410
         assert (await client.post(path, json={"answer": "accepted"})).status_code == 410
+
+
+async def test_the_handoff_of_an_erased_lead_ends_and_says_nothing_more(house: House) -> None:
+    path = await given(house, sla=SLA)
+    erasure = wire.Erasure(erased="l1", at=house.clock.now(), lead_ids=["l1"], marks=[])
+    async with house.outbox.work() as work:
+        await obey(work, erasure, Marks(house.ports.signer))
+    async with house.api() as client:
+        assert (await client.get(path)).status_code == 410
+        assert (await client.post(path, json={"answer": "accepted"})).status_code == 410
+    await the_clock_goes_on(house, 2 * SLA)
+    assert house.log.events == []
 
 
 async def test_clocks_survive_a_restart_and_of_two_replicas_one_acts(house: House) -> None:

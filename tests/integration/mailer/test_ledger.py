@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.mailer import attempt
 from services.mailer.attempt import POSTS_AT_ONCE
 from services.mailer.handoffs import Answer
 from services.mailer.lanes import RELAY_PLACES
@@ -552,6 +553,27 @@ async def test_an_endpoint_is_never_posted_more_than_a_few_at_once(house: House)
     gate.set()
     await house.scheduler.idle()
     assert set((await house.statuses()).values()) == {"sent"}
+
+
+async def test_one_that_was_answered_while_it_waited_for_its_turn_is_not_posted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "LONG_WAIT", -1.0)  # every wait is long
+    gate, posting = asyncio.Event(), Counter[str]()
+
+    async def wait(endpoint: Any) -> None:
+        posting[endpoint.name] += 1
+        await gate.wait()
+
+    house.webhooks.before_post = wait  # type: ignore[method-assign]
+    await house.receive(*(house.a_handoff(number) for number in range(POSTS_AT_ONCE + 1)))
+    await house.scheduler.tick(house.clock.now())
+    while posting["sales"] < POSTS_AT_ONCE:
+        await asyncio.sleep(0)
+    waiting = f"m{POSTS_AT_ONCE}"
+    await house.desk.answer(waiting, Answer("accepted"))
+    gate.set()
+    await house.scheduler.idle()
+    assert waiting not in {webhook_id for _, webhook_id, _ in house.webhooks.received}
+    assert ((await house.row(waiting)).status, (await house.row("m0")).status) == ("suppressed", "sent")
 
 
 async def test_webhooks_cut_off_in_flight_go_again_under_the_same_id(house: House) -> None:

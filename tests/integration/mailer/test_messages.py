@@ -8,8 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
+from services.mailer.erasing import obey
 from services.mailer.outcomes import Refused
 from shared import wire
+from shared.erasing import Marks
 from tests.builders import a_lead, a_template
 from tests.mailer_house import House
 
@@ -179,3 +181,16 @@ async def test_the_books_know_it_and_journeys_is_not_asked_about_it(shop: House)
         received = (await client.get("/api/audit/received", params={"before": "2028-01-01T00:00:00Z"})).json()["items"]
     assert received == []
     await shop.audit()
+
+
+async def test_erasing_a_person_reaches_what_was_sent_to_the_address_before_anybody_knew_it(shop: House) -> None:
+    answer = await ask(shop, "k1", to="Bo@example.com")
+    await shop.tick()
+    await shop.know(a_lead(id="l2", email="bo@example.com"))
+    erasure = wire.Erasure(erased="l2", at=shop.clock.now(), lead_ids=["l2"], marks=[])
+    async with shop.outbox.work() as work:
+        await obey(work, erasure, Marks(shop.ports.signer))
+    row = await shop.row(answer.json()["id"])
+    assert (row.status, row.address) == ("sent", None)
+    assert b"A-17" not in row.message
+    assert b"bo@" not in row.message.lower()
