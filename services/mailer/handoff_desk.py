@@ -55,12 +55,12 @@ class HandoffDesk:
     async def settled(self, work: Work, changes: Sequence[tuple[Delivery, State]]) -> None:
         """Attempts at webhooks ended: the clock starts where an endpoint took one, and ends where it never will. Their rows are locked."""
         moved = {row.id: (row, state) for row, state in changes if row.kind == "webhook" and state.status in ("sent", "failed")}
-        for handoff in await handoff_store.lock(work.conn, moved) if moved else ():
-            row, state = moved[handoff.delivery_id]
-            if handoff.status == "open" and handoff.told_at is None:
-                taken = state.status == "sent"
-                after = told(handoff, await self._sla(row.send), work.now) if taken else undeliverable(handoff, row.send, work.now)
-                await handoff_store.save(work.conn, handoff, after)
+        waiting = [one for one in await handoff_store.lock(work.conn, moved) if one.told_at is None] if moved else []
+        after = [await self._after_attempt(one, *moved[one.delivery_id], work.now) for one in waiting if one.status == "open"]
+        await handoff_store.save_clocks(work.conn, after)
+
+    async def _after_attempt(self, handoff: Handoff, row: Delivery, state: State, now: datetime) -> Handoff:
+        return told(handoff, await self._sla(row.send), now) if state.status == "sent" else undeliverable(handoff, row.send, now)
 
     async def find(self, delivery_id: str) -> tuple[Handoff, Delivery] | None:
         """The hand-off that a webhook told of, with the webhook; None where nothing of it is kept any more."""
