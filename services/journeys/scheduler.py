@@ -22,6 +22,8 @@ from shared.work import Outbox, Work
 AT_ONCE = 500
 """How many enrollments one transaction wakes."""
 
+AHEAD = timedelta(milliseconds=20)
+"""How far a beat that wakes also looks ahead for the next ones: under load the next beat then need not ask."""
 LOOKS_AGAIN = timedelta(seconds=1)
 PUT_OFF = timedelta(hours=1)
 
@@ -34,33 +36,42 @@ class Scheduler:
         self._outbox = outbox
         self._catalogue = catalogue
         self._hold = hold
+        self._told: datetime | None = None  # what the last beat answered: where that has come, it need not be asked for again
 
     async def tick(self, now: datetime) -> datetime | None:
         """Wake at most `AT_ONCE` of what is due, the most urgent first; answers when something is due next, None if nothing is."""
-        async with self._database.reading() as connection:
-            passed_over = _passed_over(await self._in_force(connection))
-            waiting = await store.find_waiting(connection, passed_over, 1)
-        if not waiting or waiting[0].wake_at > now:
-            return waiting[0].wake_at if waiting else None
+        if self._told is None or self._told > now:
+            self._told = await self._next_due()
+        if self._told is None or self._told > now:
+            return self._told
         if self._hold.is_on(now):
             return now + LOOKS_AGAIN
         async with self._outbox.work() as work:
-            return await self._wake_due(work, now)
+            told = await self._wake_due(work, now)
+        self._told = told
+        return told
+
+    async def _next_due(self) -> datetime | None:
+        async with self._database.reading() as connection:
+            return await store.find_next_due(connection, _passed_over(await self._in_force(connection)))
 
     async def _in_force(self, connection: AsyncConnection) -> InForce:
         return await self._catalogue.in_force(await store.load_controls(connection))
 
     async def _wake_due(self, work: Work, now: datetime) -> datetime | None:
+        """Wake what is due; answers when the next one is."""
         in_force = await self._in_force(work.conn)
-        waiting = await store.find_waiting(work.conn, _passed_over(in_force), AT_ONCE + 1)
+        waiting = await store.find_waiting(work.conn, now + AHEAD, _passed_over(in_force), AT_ONCE + 1)
         due = [one for one in waiting[:AT_ONCE] if one.wake_at <= now]
         dossiers = await store.load_dossiers(work.conn, {one.lead_id for one in due}, now)
         found = list(_found(dossiers, due))
         await self._catalogue.fetch(enrollment.version for _, enrollment in found)
         await store.load_recent(work.conn, in_force.that_await([dossier for dossier, _ in found]))
         await store.save(work, dossiers.values(), _wake(found, in_force, now))
+        if len(waiting) == len(due):
+            return await store.find_next_due(work.conn, _passed_over(in_force))
         again = [dossier.open[enrollment.id].wake_at for dossier, enrollment in found]
-        return min((moment for moment in (*again, *(one.wake_at for one in waiting[len(due) :])) if moment is not None), default=None)
+        return min(moment for moment in (*again, waiting[len(due)].wake_at) if moment is not None)
 
 
 def _found(dossiers: Mapping[str, Dossier], due: Iterable[store.Waiting]) -> Iterator[tuple[Dossier, Enrollment]]:

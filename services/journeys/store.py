@@ -138,11 +138,18 @@ class Waiting(NamedTuple):
     wake_at: datetime
 
 
-async def find_waiting(connection: AsyncConnection, passed_over: ColumnElement[bool], limit: int) -> list[Waiting]:
-    """The enrollments to be woken next, in the order of their wake-ups, due or not."""
+async def find_waiting(connection: AsyncConnection, until: datetime, passed_over: ColumnElement[bool], limit: int) -> list[Waiting]:
+    """The enrollments to be woken until a moment, in the order of their wake-ups."""
     columns = (ENROLLMENTS.c.lead_id, ENROLLMENTS.c.id, ENROLLMENTS.c.wake_at)
-    waiting = select(*columns).where(ENROLLMENTS.c.wake_at.is_not(None), passed_over).order_by(ENROLLMENTS.c.wake_at)
+    waiting = select(*columns).where(ENROLLMENTS.c.wake_at <= until, passed_over).order_by(ENROLLMENTS.c.wake_at)
     return [Waiting(*row) for row in await connection.execute(waiting.limit(limit))]
+
+
+async def find_next_due(connection: AsyncConnection, passed_over: ColumnElement[bool]) -> datetime | None:
+    """When the next enrollment wants to be woken."""
+    waiting = select(ENROLLMENTS.c.wake_at).where(ENROLLMENTS.c.wake_at.is_not(None), passed_over)
+    due: datetime | None = (await connection.execute(waiting.order_by(ENROLLMENTS.c.wake_at).limit(1))).scalar_one_or_none()
+    return due
 
 
 def not_of(journeys: Collection[str], versions: Collection[str]) -> ColumnElement[bool]:
