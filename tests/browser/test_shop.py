@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
+from email import message_from_bytes, policy
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from tests.browser.watching import FRESH, NARROW, SOON, WIDE, Watched, fits
-from tests.e2e.house import STARTER, House, until
+from tests.browser.watching import FRESH, NARROW, SOON, WIDE, Watched, fits, sign_in
+from tests.e2e.house import STARTER, House, until, zone_at
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +151,68 @@ def test_a_persian_reader_reads_from_right_to_left(page: Page, house: House):
     lead = until(lambda: house.get("/api/leads", anonymous_id=anonymous_id(page.context))["items"])[0]
     assert lead["locale"] == "fa"
     assert re.fullmatch("shop-[0-9a-f]{32}", lead["user_id"])
+
+
+def confirm_link(house: House, address: str) -> str:
+    """The button of the confirmation mail that this address got."""
+    sources = [path.read_bytes() for path in sorted((house.data / "mailbox").glob("*.eml"))]
+    mails = [message_from_bytes(source, policy=policy.default) for source in sources if f"Delivered-To: {address}".encode() in source]
+    pages = [mail.get_body(("html",)).get_content() for mail in mails]
+    return next((found[1] for page in pages if (found := re.search(r'href="([^"]+/confirm/[^"]+)"', page))), "")
+
+
+def test_from_the_guide_to_the_welcome_by_way_of_the_mailbox(page: Page, house: House):
+    go(page, "The guide")
+    page.get_by_role("link", name="Download the guide").click()
+    expect(panel(page, "next")).to_contain_text("waits for lead.consent.marketing, then mails welcome-1", timeout=SOON)
+    address = say_who(page, "Mia", newsletter=True)
+    expect(page.locator(".sign-up .said")).to_contain_text("we have sent you a mail")
+    expect(panel(page, "who")).to_contain_text("may not be mailed", timeout=SOON)
+
+    mailbox = page.context.new_page()
+    sign_in(mailbox, house, "/mailbox/")
+    mailbox.get_by_role("link", name=address).click()
+    frame = mailbox.frame_locator("iframe")
+    expect(frame.get_by_role("heading", level=1)).to_have_text("Is this your address?")
+    with page.context.expect_page() as opened:
+        frame.get_by_role("link", name="This is my address").click()
+    asked = opened.value
+    button = asked.get_by_role("button")
+    expect(button).to_be_visible()
+    fits(asked)
+    expect(panel(page, "who")).to_contain_text("may not be mailed")  # looking changes nothing
+    button.click()
+    expect(button).to_have_count(0)
+
+    expect(panel(page, "who").get_by_text("may be mailed")).to_be_visible(timeout=SOON)
+    expect(panel(page, "mails")).to_contain_text("welcome-1 sent", timeout=SOON)
+    mailbox.goto("/mailbox/")
+    expect(mailbox.get_by_role("link", name="Your tea guide, and a better cup today").first).to_be_visible(timeout=SOON)
+    asked.close()
+    mailbox.close()
+
+
+def test_a_cart_that_is_left_reminds_of_itself_and_the_panel_shows_it(browser: Browser, house: House):
+    context = browser.new_context(base_url=house.url, locale="en-GB", timezone_id=zone_at(12))
+    page = context.new_page()
+    page.goto("/shop/")
+    fill_cart(page)
+    expect(panel(page, "next")).to_contain_text("abandoned-cart waits, then mails cart-reminder", timeout=SOON)
+    expect(panel(page, "next")).to_contain_text("in 4 hours")
+    page.get_by_role("link", name="Cart").click()
+    address = say_who(page, "Lea", newsletter=True)
+    page.goto(until(lambda: confirm_link(house, address)))
+    page.get_by_role("button").click()
+    page.goto("/shop/teas")
+    expect(panel(page, "who").get_by_text("may be mailed")).to_be_visible(timeout=SOON)
+    expect(panel(page, "mails")).to_contain_text("welcome-1 sent", timeout=SOON)
+
+    house.later(timedelta(hours=4, minutes=1))
+    expect(panel(page, "mails")).to_contain_text("cart-reminder sent", timeout=2 * SOON)
+    expect(panel(page, "next")).to_contain_text("abandoned-cart walked to its end")
+    page.goto("/shop/cart")
+    expect(page.get_by_role("cell", name="€12")).to_be_visible()
+    page.get_by_role("button", name="Buy", exact=True).click()
+    expect(page.get_by_text("Thank you. It would be on its way by two.")).to_be_visible()
+    expect(panel(page, "next")).to_contain_text("abandoned-cart reached its goal", timeout=SOON)
+    context.close()
