@@ -13,11 +13,11 @@ from typing import Any
 import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from standardwebhooks import Webhook
 from yarl import URL
 
 from services.mailer.loader import Endpoint
+from services.mailer.names import Names
 from services.mailer.networks import is_public
 from services.mailer.outcomes import Deferred, Delivered, Gone, Refused
 from shared import wire
@@ -90,7 +90,7 @@ class WebhookTransport:
         """The session, made on the loop that uses it."""
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                resolver=_CheckedResolver(self._resolver or ThreadedResolver(), self._check),
+                resolver=_CheckedResolver(self._resolver or Names(), self._check),
                 socket_factory=self._socket,
                 use_dns_cache=False,
                 happy_eyeballs_delay=None,
