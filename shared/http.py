@@ -11,7 +11,7 @@ from sqlalchemy import text
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.errors import Outage
+from shared.errors import ConfigurationError, Outage
 from shared.keys import Key, KeyRing, Role
 from shared.service import Ports
 from shared.telemetry import log as logger
@@ -58,6 +58,7 @@ def service_app(name: str, ports: Ports, routers: Sequence[APIRouter], checks: S
     app.state.ports = ports
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(Outage, _on_outage)
+    app.add_exception_handler(ConfigurationError, _on_configuration_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(Exception, _on_bug)
@@ -119,6 +120,10 @@ async def _on_problem(_: Request, problem: Exception) -> Response:
 
 async def _on_outage(_: Request, outage: Exception) -> Response:
     return error(503, "unavailable", str(outage), {"Retry-After": "5"})
+
+
+async def _on_configuration_error(_: Request, wrong: Exception) -> Response:
+    return error(409, "not_configured", str(wrong))
 
 
 async def _on_bug(request: Request, bug: Exception) -> Response:

@@ -11,6 +11,7 @@ from services.console.erasing import Erasing, Keeper, erasing_routes
 from services.console.exporting import export_routes
 from services.console.front import as_json, front_routes
 from services.console.keys_api import key_routes
+from services.console.kpi import kpi_page, kpi_routes
 from services.console.leads import lead_routes
 from services.console.pages import STATIC, Pages, Room, SignInFirst
 from services.console.playbook_api import Checker, playbook_routes
@@ -46,11 +47,13 @@ def build(
         _static_routes(),
         sign_in_routes(pages, settings.console_password_hash),
         lead_routes(pages),
+        kpi_page(pages),
         *(room.routes(pages) for room in rooms),
         key_routes(ports.keys),
         playbook_routes(ports.playbooks, check),
         erasing_routes(Erasing(together, keepers)),
         export_routes(together, ports.clock),
+        kpi_routes(together),
         front_routes(upstreams, together),
     ]
     app = service_app("console", ports, routers, [_ready(upstreams, service) for service in SERVICES])

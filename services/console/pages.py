@@ -59,7 +59,7 @@ class Pages:
         self.caller = caller
         self._clock = clock
         self._environment = Environment(loader=FileSystemLoader([TEMPLATES, *(room.templates for room in rooms)]), autoescape=True)
-        self._environment.filters |= {"stamp": words.stamp, "who": words.who, "points": words.points, "plain": words.plain}
+        self._environment.filters |= {"stamp": words.stamp, "who": words.who, "points": words.points, "plain": words.plain, **words.NUMBERS}
         self._environment.globals |= {"rooms": rooms, "static": _fingerprint(STATIC)}
 
     def signed_in(self, request: Request) -> None:

@@ -54,6 +54,25 @@ def points(value: float | None) -> str:
     return ("−" if (value or 0) < 0 else "+") + number
 
 
+def count(value: int | None) -> str:
+    """A number with its thousands apart."""
+    return f"{value or 0:,}".replace(",", "\u202f")
+
+
+def rate(value: float | None) -> str:
+    """A share in percent; a dash where there is nothing to take it of."""
+    return "–" if value is None else f"{value:.1%}"
+
+
+def span(seconds: float | None) -> str:
+    """How long something took, coarsely."""
+    return "–" if seconds is None else _span(seconds, math.floor) or "less than a minute"
+
+
+NUMBERS = {"count": count, "rate": rate, "span": span}
+"""What the figures' page says numbers with."""
+
+
 def plain(value: Any) -> str:
     """A JSON value as a person would write it."""
     match value:

@@ -13,6 +13,7 @@ from services.journeys.consumer import ActivityHandler
 from services.journeys.enrolling import Enrolling
 from services.journeys.exporting import export_routes
 from services.journeys.hold import Hold
+from services.journeys.kpi import count_conversions
 from services.journeys.replaying import Replaying
 from services.journeys.scheduler import Scheduler
 from services.journeys.settings import JourneysSettings
@@ -20,6 +21,7 @@ from shared.consumer import Consumer
 from shared.erasing import Marks, erasure_routes
 from shared.housekeeping import Chore
 from shared.http import service_app
+from shared.kpi_api import kpi_routes
 from shared.letters_api import dead_letter_routes
 from shared.metronome import Metronome
 from shared.service import Ports, Service
@@ -48,7 +50,7 @@ def build(_settings: JourneysSettings, ports: Ports, environ: Mapping[str, str] 
     enrolling = Enrolling(outbox, catalogue, metronome.wake)
     letters = dead_letter_routes(ports, outbox, Replaying(catalogue, metronome.wake).replay)
     routers = [journey_routes(desk), enrollment_routes(ports, enrolling), audit_routes(ports, catalogue), letters]
-    routers += [erasure_routes(ports, outbox.service), export_routes(ports)]
+    routers += [erasure_routes(ports, outbox.service), export_routes(ports), kpi_routes(ports, {"journeys": count_conversions})]
     return Service(
         "journeys",
         service_app("journeys", ports, routers),

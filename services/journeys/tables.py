@@ -31,6 +31,7 @@ class EnrollmentRow(SQLModel, table=True):
         Index("ix_journeys_enrollment_lead", "lead_id", "journey"),
         Index("ix_journeys_enrollment_due", "wake_at", "journey", "version", sqlite_where=WAITING, postgresql_where=WAITING),
         Index("ix_journeys_enrollment_journey", "journey", "status"),
+        Index("ix_journeys_enrollment_entered", "entered_at", "journey", "holdout", "converted_at"),
     )
     id: str = Field(primary_key=True)
     lead_id: str

@@ -21,6 +21,7 @@ from services.mailer.exporting import export_routes
 from services.mailer.group_commit import GroupCommit
 from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.handoff_pages import create_handoff_pages
+from services.mailer.kpi import count_handoffs, count_mail
 from services.mailer.ledger import Ledger
 from services.mailer.links import Links
 from services.mailer.messages_api import message_routes
@@ -39,6 +40,7 @@ from shared.consumer import Consumer
 from shared.erasing import Marks, erasure_routes
 from shared.housekeeping import Chore
 from shared.http import service_app
+from shared.kpi_api import kpi_routes
 from shared.letters_api import dead_letter_routes
 from shared.metronome import Metronome
 from shared.service import Ports, Service
@@ -122,6 +124,7 @@ def create_app(ports: Ports, outbox: Outbox, editions: Editions, links: Links, w
         dead_letter_routes(ports, outbox),
         erasure_routes(ports, NAME),
         export_routes(ports),
+        kpi_routes(ports, {"mail": count_mail, "handoffs": count_handoffs}),
         create_pages(readers, links, ports.clock),
         create_handoff_pages(desk, links, ports.clock),
         create_preference_pages(wishes, answers, links, ports.clock),

@@ -7,6 +7,7 @@ from datetime import timedelta
 from services.scoring.api import audit_routes, lead_routes, leaving_routes
 from services.scoring.consumer import Scoring
 from services.scoring.exporting import export_routes
+from services.scoring.kpi import count_leads
 from services.scoring.renewal import Renewal
 from services.scoring.rulebook import Rulebook
 from services.scoring.scheduler import Sweep
@@ -15,6 +16,7 @@ from shared.consumer import Consumer
 from shared.erasing import Marks, erasure_routes
 from shared.housekeeping import Chore
 from shared.http import service_app
+from shared.kpi_api import kpi_routes
 from shared.letters_api import dead_letter_routes
 from shared.metronome import Metronome
 from shared.service import Ports, Service
@@ -37,6 +39,7 @@ def build(settings: ScoringSettings, ports: Ports, environ: Mapping[str, str] = 
         dead_letter_routes(ports, outbox),
         erasure_routes(ports, outbox.service),
         export_routes(ports, rulebook),
+        kpi_routes(ports, {"leads": count_leads}),
     ]
     return Service(
         "scoring",

@@ -10,6 +10,7 @@ from shared.instant import Instant
 
 FADING = text("next_change_at IS NOT NULL")
 MERGED = text("merged_into IS NOT NULL")
+BOUGHT = text("orders > 0")
 READY = text("readiness > 1")
 
 
@@ -25,6 +26,8 @@ class LeadRow(SQLModel, table=True):
         Index("ix_scoring_lead_hot", "id", sqlite_where=text("hot = 1"), postgresql_where=text("hot")),
         Index("ix_scoring_lead_merged", "merged_into", sqlite_where=MERGED, postgresql_where=MERGED),
         Index("ix_scoring_lead_sleeping", "id", sqlite_where=text("sleeping = 1"), postgresql_where=text("sleeping")),
+        Index("ix_scoring_lead_mailable", "id", sqlite_where=text("mailable = 1"), postgresql_where=text("mailable")),
+        Index("ix_scoring_lead_orders", "orders", sqlite_where=BOUGHT, postgresql_where=BOUGHT),
         Index("ix_scoring_lead_readiness", "readiness", "id", sqlite_where=READY, postgresql_where=READY),
     )
     id: str = Field(primary_key=True)
@@ -33,6 +36,8 @@ class LeadRow(SQLModel, table=True):
     readiness: int
     hot: bool
     sleeping: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    mailable: bool = Field(default=False, sa_column_kwargs={"server_default": false()})  # marketing may be mailed to it
+    orders: int = Field(default=0, sa_column_kwargs={"server_default": "0"})  # how often it bought
     name: str | None = None  # as its traits have it, folded, to be searched
     sequence: int = Field(sa_type=BigInteger)
     next_change_at: datetime | None = Field(default=None, sa_type=Instant)

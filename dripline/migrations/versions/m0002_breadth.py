@@ -42,6 +42,13 @@ def _scoring() -> None:
     op.create_index("ix_scoring_lead_merged", "scoring_lead", ["merged_into"], sqlite_where=merged, postgresql_where=merged)
     op.add_column("scoring_lead", sa.Column("sleeping", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("scoring_lead", sa.Column("name", sa.String(), nullable=True))
+    op.add_column("scoring_lead", sa.Column("mailable", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.add_column("scoring_lead", sa.Column("orders", sa.Integer(), server_default="0", nullable=False))
+    op.create_index(
+        "ix_scoring_lead_mailable", "scoring_lead", ["id"], sqlite_where=sa.text("mailable = 1"), postgresql_where=sa.text("mailable")
+    )
+    bought = sa.text("orders > 0")
+    op.create_index("ix_scoring_lead_orders", "scoring_lead", ["orders"], sqlite_where=bought, postgresql_where=bought)
     op.create_index(
         "ix_scoring_lead_sleeping", "scoring_lead", ["id"], sqlite_where=sa.text("sleeping = 1"), postgresql_where=sa.text("sleeping")
     )
@@ -58,6 +65,7 @@ def _scoring() -> None:
 
 
 def _journeys() -> None:
+    op.create_index("ix_journeys_enrollment_entered", "journeys_enrollment", ["entered_at", "journey", "holdout", "converted_at"])
     op.add_column("journeys_recent", sa.Column("late", sa.Boolean(), nullable=False, server_default=sa.false()))
 
 
