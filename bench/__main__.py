@@ -10,6 +10,7 @@ from collections.abc import Mapping
 PARTS: Mapping[str, tuple[str, str]] = {
     "ingest": ("bench.ingest", "rows"),
     "scoring": ("bench.scoring", "rows"),
+    "merge": ("bench.merge", "rows"),
     "throughput": ("bench.whole_way", "throughput"),
     "waking": ("bench.waking", "rows"),
     "latency": ("bench.whole_way", "latency"),

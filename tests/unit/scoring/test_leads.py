@@ -1,52 +1,21 @@
 """Whole leads in memory: what an event tells, merges, readiness changes, lateness, and that order and repetition leave no trace."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scoring.leads import Definitions, Roster, Scored, refold
+from services.scoring.leads import Roster, refold
 from services.scoring.readiness import readiness
-from services.scoring.store import decode_scored
 from shared.errors import InvalidMessage
-from shared.wire import OURSELVES, Activity, Event, encode, replace
+from shared.wire import OURSELVES, Event, replace
 from tests.builders import NOON, an_event, scoring_definitions
+from tests.scoring_memory import DEFINITIONS, Memory
 
-DEFINITIONS = scoring_definitions()
 DAY = timedelta(days=1)
-
-
-class Memory:
-    """What the store keeps between transactions, in plain dictionaries."""
-
-    def __init__(self, definitions: Definitions = DEFINITIONS) -> None:
-        self.definitions = definitions
-        self.leads: dict[str, bytes] = {}
-        self.identities: dict[str, str] = {}
-        self.tombstones: dict[str, str] = {}
-        self.seen: set[str] = set()
-        self.told: list[Activity] = []
-
-    def handle(self, events: Sequence[Event], now: datetime = NOON) -> None:
-        """One transaction."""
-        leads = {lead_id: decode_scored(state) for lead_id, state in self.leads.items()}
-        roster = Roster(self.definitions, now, leads, dict(self.identities), dict(self.tombstones))
-        for event in events:
-            if event.id not in self.seen:
-                self.seen.add(event.id)
-                roster.take(event)
-        self.leads = {lead_id: encode(scored) for lead_id, scored in roster.leads.items()}
-        self.identities, self.tombstones = roster.identities, roster.tombstones
-        self.told += [issued.activity for issued in roster.issued]
-
-    def of(self, identity: str) -> Scored:
-        lead_id = self.identities[identity]
-        while lead_id in self.tombstones:
-            lead_id = self.tombstones[lead_id]
-        return decode_scored(self.leads[lead_id])
 
 
 def an_anonymous_event(name: str = "Ebook Downloaded", **overrides: object) -> Event:
