@@ -12,7 +12,7 @@ Tick = Callable[[datetime], Awaitable[datetime | None]]
 """Does what is due at the given moment and answers when it wants to be called next (None: nothing is waiting)."""
 
 LONGEST_SLEEP = 1.0  # seconds: a due time that another process wrote is noticed within this
-SHORTEST_SLEEP = 0.005  # seconds: what is due but cannot be done now does not spin
+SHORTEST_SLEEP = 0.002  # seconds: what is due but cannot be done now does not spin
 
 
 class Metronome:

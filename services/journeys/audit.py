@@ -61,11 +61,11 @@ async def _reached(connection: AsyncConnection) -> list[Check]:
 
 
 async def _forgotten(connection: AsyncConnection) -> Check:
-    """A walk that nothing will wake stands at a mail that was asked for."""
+    """A walk that nothing will wake stands at a mail, or a hand-off that sales has to answer, that was asked for."""
     sleeping = select(func.count()).select_from(ENROLLMENTS).where(ENROLLMENTS.c.status == "active", ENROLLMENTS.c.wake_at.is_(None))
     here = (VISITS.c.enrollment_id == ENROLLMENTS.c.id, VISITS.c.step == ENROLLMENTS.c.step, VISITS.c.message_id.is_not(None))
     return _check(
-        "walks without a wake-up stand at a mail under way",
+        "walks without a wake-up stand at a message under way",
         await _count(connection, sleeping),
         await _count(connection, sleeping.where(select(VISITS.c.step).where(*here).exists())),
     )
