@@ -16,8 +16,10 @@ from services.scoring.rulebook import Rulebook
 from shared import wire
 from shared.clock import SystemClock
 from shared.db import Database
+from shared.erasing import Marks
 from shared.log import Record
 from shared.playbooks import Playbooks, read_folder
+from shared.signing import Signer
 from shared.work import Outbox
 
 EVENTS, MERGES, MOST_MS = 1000, 30, 50.0
@@ -46,7 +48,7 @@ async def _merges() -> list[float]:
         playbooks = Playbooks(database, clock)
         await playbooks.publish(read_folder(PLAYBOOK))
         outbox = Outbox("scoring", database, _Nowhere(), clock)  # type: ignore[arg-type]
-        scoring = Scoring(Rulebook(playbooks, {}))
+        scoring = Scoring(Rulebook(playbooks, {}), Marks(Signer(b"bench")))
         for number in range(MERGES):
             for ids in ({"user_id": f"u{number}"}, {"anonymous_id": f"d{number}"}):
                 await _handle(outbox, scoring, [_viewed(number, index, ids) for index in range(EVENTS)])

@@ -126,6 +126,51 @@ async def test_a_change_goes_the_way_of_an_event(house: House):
     assert change.event.properties == {"before": 7, "after": 8}
 
 
+FIT = """\
+hot: 9
+fit:
+  - {id: size, when: "lead.traits.employees >= 50", add: 3}
+  - {id: partner, when: "'partner' in lead.tags", add: 2.5, text: "a partner"}
+  - {id: mailable, when: "lead.consent.marketing and lead.consent.topics.digest", add: 4}
+  - {id: student, when: "lead.traits.role == 'student'", add: -2}
+"""
+
+
+async def test_fit_goes_by_traits_tags_and_consent_moves_both_ways_and_does_not_fade(house: House):
+    await house.change_rules(FIT)
+    await house.handle(an_event("", type="identify", traits={"email": "ana@example.com"}, trusted=True))
+    lead_id = (await house.lead())["id"]
+    walk = [
+        ({"traits": {"employees": "80"}}, 3, 3),
+        ({"tags": ["partner"]}, 5.5, 6),
+        ({"consent": {"marketing": True, "topics": {"digest": True}}}, 9.5, 10),
+        ({"traits": {"role": "student"}}, 7.5, 8),
+        ({"consent": False}, 3.5, 4),
+        ({"tags": []}, 1, 1),
+    ]
+    for change, points, readiness in walk:
+        house.clock.advance(HOUR)
+        changed = await house.patch(lead_id, **change)
+        assert (changed["points"], changed["readiness"]) == (points, readiness)
+    await house.pass_time(1000 * DAY)
+    lead = await house.lead()
+    assert [(reason["rule"], reason["kind"], reason["points"]) for reason in lead["reasons"]] == [
+        ("size", "fit", 3),
+        ("student", "fit", -2),
+    ]
+    changes = [activity.event.properties["after"] for activity in house.activities if activity.event.name == "Readiness Changed"]
+    assert changes == [3, 6, 10, 8, 4, 1]
+    assert [activity.lead.hot for activity in house.activities if activity.event.properties.get("after") in (10, 8)] == [True, False]
+
+
+async def test_leads_are_found_by_part_of_their_name_whatever_its_case(house: House):
+    named = ({"name": "Ana Müller"}, {"firstName": "Bo", "lastName": "MÜLLER"}, {"name": "Cy"}, {"name": "سارا احمدی"})
+    await house.handle(*[an_event("", type="identify", id=f"e{n}", user_id=f"u{n}", traits=traits) for n, traits in enumerate(named)])
+    assert sorted(await users(house, q="müller")) == ["u0", "u1"]
+    assert await users(house, q="احمد") == ["u3"]
+    assert await users(house, q="bo mü") == ["u1"]
+
+
 async def test_tags_are_added_and_taken_away_or_set_as_a_whole(house: House):
     await house.handle(an_event())
     lead_id = (await house.lead())["id"]
