@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import uvicorn
+import uvloop
 
 from services.ingest.main import build
 from services.ingest.settings import IngestSettings
@@ -13,6 +14,7 @@ from shared.embedded_log import EmbeddedLog
 from shared.keys import Key, KeyRing
 from shared.playbooks import Playbooks
 from shared.service import Ports
+from shared.serving import http_config, relax_collector
 from shared.signing import Signer
 
 
@@ -23,9 +25,10 @@ def main() -> None:
     keys = KeyRing(database, clock, [(key, Key("sk_bench", "secret", "admin", "bench"))])
     ports = Ports(EmbeddedLog(folder / "log", clock), database, clock, keys, Playbooks(database, clock), Signer(b"bench"))
     service = build(IngestSettings(), ports)
-    uvicorn.run(
-        service.app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", log_level="error", access_log=False, lifespan="off"
-    )
+    relax_collector()
+    config = http_config(service.app)
+    config.port = port
+    uvloop.run(uvicorn.Server(config).serve())
 
 
 if __name__ == "__main__":

@@ -5,14 +5,11 @@ POST /v1/… ──intake──► bytes ──tracking──► the log has the
 A tracking call costs some tens of microseconds here; as a FastAPI route it would cost three times as much.
 """
 
-from collections.abc import Coroutine
-from typing import Any
-
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.ingest.answers import PREFLIGHT, TAKEN, Answer, come_back, pixel, readable, refusal
 from services.ingest.callers import Callers
-from services.ingest.intake import Body, Busy, Gone, Headers, Rooms, pixel_text
+from services.ingest.intake import Body, Busy, Gone, Headers, Rooms, forwarded_for, pixel_text
 from services.ingest.limits import Limits, caller_of
 from services.ingest.routes import PIXELS, ROUTES, Route
 from services.ingest.tracking import TooMuch, Tracking
@@ -50,47 +47,57 @@ class TrackingApi:
         method, path = scope["method"], scope["path"]
         if method == "POST" and (route := ROUTES.get(path)) is not None:
             headers = Headers.of(scope["headers"])
-            told = await self._guarded(self._take(route, headers, scope, receive))
+            told = await self._take(route, headers, scope, receive)
             return told if headers.origin is None else readable(told, headers.origin)
         if method == "OPTIONS" and path in ROUTES:
             return readable(PREFLIGHT, Headers.of(scope["headers"]).origin or b"*")
         if method == "GET" and (route := PIXELS.get(path)) is not None:
-            return pixel(await self._guarded(self._take_pixel(route, scope)))
+            return pixel(await self._take_pixel(route, scope))
         return None
-
-    async def _guarded(self, taking: Coroutine[Any, Any, Answer]) -> Answer:
-        try:
-            return await taking
-        except InvalidMessage as refused:
-            return refusal(400, refused.code, str(refused))
-        except Problem as problem:
-            return refusal(problem.status, problem.code, str(problem))
-        except Busy:
-            return come_back(429, "busy", "too much is arriving at once", 1)
-        except TooMuch as much:
-            LIMITED_CALLS.inc()
-            return come_back(429, "rate_limited", "more events than this key, address or network may send from browsers", much.seconds)
-        except Outage as outage:
-            log.warning("ingest.held", why=str(outage))
-            return come_back(503, "unavailable", "events cannot be stored now", RETRY_SECONDS)
 
     async def _take(self, route: Route, headers: Headers, scope: Scope, receive: Receive) -> Answer:
         if headers.retries not in (b"", b"0"):
             RETRIED_CALLS.inc()
-        key = None if headers.token is None else self._callers.known(headers.token)
-        body = Body(self._rooms.of(key))
+        body: Body | None = None
         try:
+            key = None if headers.token is None else self._callers.known(headers.token)
+            body = Body(self._rooms.of(key))
             text = await body.read(receive, headers.encoding)
             if route.is_metrics:
                 return TAKEN  # how the browser client itself fares
             return await self._tracking.take(route, key, text, lambda: self._caller(scope))
+        except _NOS as why:
+            return _no(why)
         finally:
-            body.let_go()
+            if body is not None:
+                body.let_go()
 
     async def _take_pixel(self, route: Route, scope: Scope) -> Answer:
-        return await self._tracking.take_pixel(route, pixel_text(scope["query_string"]), lambda: self._caller(scope))
+        try:
+            return await self._tracking.take_pixel(route, pixel_text(scope["query_string"]), lambda: self._caller(scope))
+        except _NOS as why:
+            return _no(why)
 
     def _caller(self, scope: Scope) -> str:
         """The network a call comes from."""
-        forwarded = Headers.of(scope["headers"]).forwarded if self._proxies else ""
+        forwarded = forwarded_for(scope["headers"]) if self._proxies else ""
         return caller_of((scope.get("client") or ("",))[0], forwarded, self._proxies)
+
+
+_NOS = (InvalidMessage, Problem, Busy, TooMuch, Outage)
+
+
+def _no(why: Exception) -> Answer:
+    """What a call is told that cannot be taken, or not now."""
+    match why:
+        case InvalidMessage():
+            return refusal(400, why.code, str(why))
+        case Problem():
+            return refusal(why.status, why.code, str(why))
+        case Busy():
+            return come_back(429, "busy", "too much is arriving at once", 1)
+        case TooMuch():
+            LIMITED_CALLS.inc()
+            return come_back(429, "rate_limited", "more events than this key, address or network may send from browsers", why.seconds)
+    log.warning("ingest.held", why=str(why))
+    return come_back(503, "unavailable", "events cannot be stored now", RETRY_SECONDS)

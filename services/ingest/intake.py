@@ -42,19 +42,23 @@ class Headers:
     encoding: str
     retries: bytes
     origin: bytes | None  # of the web page that calls
-    forwarded: str
 
     @classmethod
     def of(cls, raw: Iterable[tuple[bytes, bytes]]) -> "Headers":
         found = dict(raw)
         authorization = found.get(b"authorization")
+        encoding = found.get(b"content-encoding")
         return cls(
             None if authorization is None else _basic_token(authorization),
-            found.get(b"content-encoding", b"").decode("latin-1").strip().lower(),
+            "" if encoding is None else encoding.decode("latin-1").strip().lower(),
             found.get(b"x-retry-count", b"").strip(),
             found.get(b"origin"),
-            found.get(b"x-forwarded-for", b"").decode("latin-1"),
         )
+
+
+def forwarded_for(raw: Iterable[tuple[bytes, bytes]]) -> str:
+    """The addresses that proxies wrote down, and before them whatever the caller did."""
+    return b",".join(value for name, value in raw if name == b"x-forwarded-for").decode("latin-1")
 
 
 @lru_cache(4096)

@@ -191,20 +191,21 @@ def _address(text: bytes) -> str:
 
 def sift(envelope: Envelope, call: Call) -> Sifted:
     """Parts the events that can be taken from those that cannot: one bad event spoils no other."""
-    accepted: list[bytes] = []
-    seen: list[Glance] = []
-    rejected: list[tuple[int, Rejected]] = []
-    for index, (text, glance) in enumerate(zip(envelope.texts, envelope.glances, strict=True)):
-        refusal = _refuse(text, glance, call.type)
-        if refusal is None:
-            accepted.append(text)
-            seen.append(glance)  # type: ignore[arg-type]  # a rejection is always refused
-        else:
-            rejected.append((index, _rejected(refusal, text, call)))
-    if call.trusted:
-        accepted = [_without_key(text) for text in accepted]
-    parcels = [_parcel(part, seen, envelope, call) for part in _parts(accepted)]
-    return Sifted(parcels, len(accepted), rejected, _count_undated(seen))
+    refusals = [_refuse(text, glance, call.type) for text, glance in zip(envelope.texts, envelope.glances, strict=True)]
+    texts, seen = _taken(envelope, refusals)
+    if call.trusted and any(glance.write_key is not None for glance in seen):
+        texts = [*map(_without_key, texts)]
+    parcels = [_parcel(part, seen, envelope, call) for part in _parts(texts)]
+    rejected = [(index, _rejected(refusal, envelope.texts[index], call)) for index, refusal in enumerate(refusals) if refusal is not None]
+    return Sifted(parcels, len(texts), rejected, _count_undated(seen))
+
+
+def _taken(envelope: Envelope, refusals: Sequence[Rejection | None]) -> tuple[Sequence[bytes], Sequence[Glance]]:
+    """What is not refused: nearly always all of it."""
+    if not any(refusals):
+        return envelope.texts, envelope.glances  # type: ignore[return-value]  # a rejection is always refused
+    kept = [index for index, refusal in enumerate(refusals) if refusal is None]
+    return [envelope.texts[index] for index in kept], [envelope.glances[index] for index in kept]  # type: ignore[misc]
 
 
 def read_again(rejected: Rejected) -> Sequence[tuple[str, bytes]] | Rejection:
