@@ -36,6 +36,7 @@ _MOST_KEYS = 10
 
 Id = Annotated[str, Meta(max_length=255)] | int | float | bool | None
 _EMPTY = (None, "")
+_ODD_NAMES = OURS | {""}
 
 
 class _Object(Struct, gc=False):
@@ -283,7 +284,8 @@ def _refuse(text: bytes, glance: Glance | Rejection, said: str) -> Rejection | N
     if glance.user_id in _EMPTY and glance.anonymous_id in _EMPTY:
         return Rejection("no_identity", "an event needs `userId` or `anonymousId`")
     if kind == "track":
-        return _refuse_name(text_of(glance.event) or "")
+        name = glance.event if isinstance(glance.event, str) else text_of(glance.event) or ""
+        return _refuse_name(name) if name in _ODD_NAMES or name.isspace() else None
     if kind == "alias" and glance.previous_id in _EMPTY:
         return Rejection("no_previous_id", "an alias call needs `previousId`")
     if kind == "group" and glance.group_id in _EMPTY:
@@ -291,12 +293,10 @@ def _refuse(text: bytes, glance: Glance | Rejection, said: str) -> Rejection | N
     return None
 
 
-def _refuse_name(name: str) -> Rejection | None:
-    if not name or name.isspace():
-        return Rejection("no_event", "a track call needs `event`, the name of what happened")
+def _refuse_name(name: str) -> Rejection:
     if name in OURS:
         return Rejection("reserved_name", f"{name!r} is a name that only Dripline itself uses")
-    return None
+    return Rejection("no_event", "a track call needs `event`, the name of what happened")
 
 
 def _parts(items: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
