@@ -9,7 +9,11 @@ from email.message import Message
 from email.utils import getaddresses
 from functools import cached_property
 
-PREVIEW = 140  # characters of the text part that the list shows
+from selectolax.lexbor import LexborHTMLParser
+
+PREVIEW = 140  # characters of the mail that the list shows
+FILLING = "\u034f\u200c"
+"""What stands behind a preheader, so that an inbox shows nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,8 @@ class Mail:
         return [(name, _readable(value)) for name, value in self._message.items()]
 
     def summary(self) -> Summary:
-        preview = " ".join(self.text.split())[:PREVIEW]
+        words = (_words(self.html) if self.html else self.text).split()
+        preview = " ".join(word for word in words if word.strip(FILLING))[:PREVIEW]
         to = ", ".join(party.name or party.address for party in self.to)
         return Summary(self.id, self.arrived_at, to, self.subject, preview)
 
@@ -93,6 +98,14 @@ class Mail:
             if part.get_content_type() == content_type and part.get_content_disposition() != "attachment":
                 return _decoded(part)
         return ""
+
+
+def _words(html: str) -> str:
+    """The words of a page as an inbox takes them, from the preheader on, which nobody sees on the page."""
+    page = LexborHTMLParser(html)
+    for wordless in page.css("head, style, script"):
+        wordless.decompose()
+    return page.root.text(separator=" ") if page.root else ""
 
 
 def _decoded(part: Message) -> str:

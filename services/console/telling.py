@@ -97,10 +97,15 @@ def _event(item: Mapping[str, Any]) -> Line:
     title = item["name"] or UNNAMED.get(item["type"], item["type"])
     said = item.get("properties") or item.get("traits") or {}
     if not {"enrollment_id", "journey", "step"} <= said.keys():  # anybody may send properties of any name
-        return Line(item["at"], "event", title, plain(said) if said else "")
+        return Line(item["at"], "event", title, plain({name: value for name, value in said.items() if value != ""}) if said else "")
     rest = plain({name: value for name, value in said.items() if name not in OF_A_MAIL and value is not None})
-    whence = f"{said['journey']} · {said['step']}"
+    whence = _whence(said)
     return Line(item["at"], "event", title, f"{whence}, {rest}" if rest else whence)
+
+
+def _whence(said: Mapping[str, Any]) -> str:
+    """The step that a mail is of; one that no journey asked for may say what it is for."""
+    return " · ".join(str(said[name]) for name in ("journey", "step") if said.get(name))
 
 
 def _step(item: Mapping[str, Any]) -> Line:
@@ -117,7 +122,7 @@ def _step(item: Mapping[str, Any]) -> Line:
 def _delivery(item: Mapping[str, Any]) -> Line:
     marks = tuple(word for word, field in (("opened", "opened_at"), ("clicked", "clicked_at")) if item.get(field))
     what = item.get("template") or item["delivery_kind"]
-    whence = f"{item['journey']} · {item['step']}" if item.get("journey") else "asked for over the API"
+    whence = _whence(item) or "asked for over the API"
     reason = f": {_spoken(item['reason'])}" if item.get("reason") else ""
     if item["status"] in UNSETTLED and item.get("detail"):
         reason += f" ({item['detail']})"  # names the remedy

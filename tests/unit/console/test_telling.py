@@ -53,6 +53,16 @@ def test_a_delivery_asked_for_over_the_api_says_so():
     assert said.detail == "asked for over the API"
 
 
+def test_a_confirmation_mail_says_what_it_is():
+    sent = {"journey": "", "step": "confirmation", "template": "confirm", "delivery_kind": "email", "status": "sent"}
+    said = line({"kind": "delivery", "at": AT, **sent})
+    given = {"journey": "", "step": "confirmation", "enrollment_id": "", "address": "ana@example.com"}
+    event = line({"kind": "event", "at": AT, "name": "Consent Given", "type": "track", "properties": given})
+    assert said is not None
+    assert event is not None
+    assert (said.detail, event.detail) == ("confirmation", "confirmation, address: ana@example.com")
+
+
 def test_a_skipped_step_says_why():
     step = {"journey": "welcome", "step": "hello", "step_kind": "send", "outcome": "skipped", "reason": "audience"}
     said = line({"kind": "step", "at": AT, **step})
