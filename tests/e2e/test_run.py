@@ -153,7 +153,7 @@ def test_a_made_key_posts_and_an_ended_one_does_not(house: House):
         return house.http.post(f"{house.url}/v1/track", json={"userId": "eve", "event": "Signed Up"}, auth=(key, "")).status_code
 
     assert post() == 200
-    assert house.http.get(f"{house.url}/api/leads", headers={"Authorization": f"Bearer {key}"}).status_code == 401
+    assert house.http.get(f"{house.url}/api/leads", headers={"Authorization": f"Bearer {key}"}).status_code == 403
     assert (made["id"], "the shop") in [(one["id"], one["name"]) for one in house.told("keys", "list")["items"]]
     assert house.command("keys", "revoke", made["id"]).returncode == 0
     until(lambda: post() == 401)
