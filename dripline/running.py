@@ -17,6 +17,7 @@ from dripline.check import check
 from dripline.data_folder import DataFolder
 from dripline.embedded import House, build_house
 from dripline.environment import SALES_PATH, SHOP_PATH, is_demo_sales, playbook_environment
+from dripline.known_settings import unknown
 from dripline.settings import RunSettings, read_settings
 from dripline.watch import EVERY as WATCH_EVERY
 from dripline.watch import Watch
@@ -42,7 +43,7 @@ def run(playbook: Path | None, data: Path | None, host: str, port: int, speed: f
     source = playbook or settings.playbook or _here()
     book = read_folder(source)
     folder = DataFolder(data or settings.data_dir)
-    with folder.locked(), _listening(host, port) as listening:
+    with folder.locked(), _listening(host, port, data) as listening:
         url = _url(listening)
         _refuse_mistakes(book, playbook_environment(url, folder.webhook_secret(), demo=demo))
         password, is_new = folder.console_password()
@@ -111,7 +112,7 @@ def _here() -> Path:
 
 
 @contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def _listening(host: str, port: int, data: Path | None) -> Iterator[socket.socket]:
     """A bound socket; taken before anything else is started, so that a port in use costs nothing."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
@@ -120,13 +121,14 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             listening.bind((host, port))
             listening.listen(BACKLOG)
         except OSError as error:
-            raise ConfigurationError(_port_trouble(host, port, error)) from error
+            raise ConfigurationError(_port_trouble(host, port, data, error)) from error
         yield listening
 
 
-def _port_trouble(host: str, port: int, error: OSError) -> str:
+def _port_trouble(host: str, port: int, data: Path | None, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f'port {port} on {host} is in use; take another: make run ARGS="--port {port + 1}" (or dripline run --port {port + 1})'
+        options = f"--port {port + 1}" + (f" --data {data}" if data else "")
+        return f'port {port} on {host} is in use; take another: make run ARGS="{options}" (or dripline run {options})'
     return f"cannot listen on {host}:{port}: {error.strerror}"
 
 
@@ -139,7 +141,7 @@ def _url(listening: socket.socket) -> str:
 
 def _warnings(house: House, settings: RunSettings) -> list[str]:
     """What would surprise later: a clock that is ahead, links that lead nowhere."""
-    found = []
+    found = unknown()
     ahead = house.ports.clock.now() - real_now()
     if ahead > timedelta(minutes=1):
         found.append(

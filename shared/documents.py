@@ -37,8 +37,10 @@ class Trouble:
 class PlaybookError(ConfigurationError):
     """Everything found wrong, in the order it was found; its text is one trouble a line."""
 
-    def __init__(self, troubles: Iterable[Trouble]) -> None:
+    def __init__(self, troubles: Iterable[Trouble], document: "Document | None" = None) -> None:
+        """`document`: as far as it could be filled in, for who wants to judge the rest."""
         self.troubles = tuple(troubles)
+        self.document = document
         super().__init__("\n".join(map(str, self.troubles)))
 
 
@@ -90,14 +92,15 @@ class Document:
         def of(name: str, path: Path) -> str:
             if name not in environ:
                 troubles.append(self.trouble(path, f"`${{{name}}}` is not set: set {name} in the environment or in .env"))
-            return environ.get(name, "")
+            return environ.get(name, f"${{{name}}}")
 
         value = replaced(self.value, ())
         if isinstance(value, dict):
             value = self.value | value
+        filled = replace(self, value=value)
         if troubles:
-            raise PlaybookError(troubles)
-        return replace(self, value=value)
+            raise PlaybookError(troubles, filled)
+        return filled
 
 
 def _at(value: Any, path: Path) -> Any:

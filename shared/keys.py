@@ -103,11 +103,17 @@ class KeyRing:
         await self.reload()
 
     async def list_keys(self) -> list[dict[str, object]]:
-        """All keys ever made, newest first, without their tokens."""
+        """All keys ever made, newest first, without their tokens; then those that the settings fix, which nobody made or can revoke."""
         table = KeyRow.__table__  # type: ignore[attr-defined]
         columns = [column for column in table.c if column.name != "token_sha256"]
         async with self._database.reading() as connection:
-            return [dict(row) for row in (await connection.execute(select(*columns).order_by(table.c.created_at.desc()))).mappings()]
+            made = [dict(row) for row in (await connection.execute(select(*columns).order_by(table.c.created_at.desc()))).mappings()]
+        never = {"created_at": None, "revoked_at": None}
+        return made + [{"id": key.id, "kind": key.kind, "role": key.role, "name": key.name, **never} for key in self._fixed.values()]
+
+    def is_fixed(self, key_id: str) -> bool:
+        """Whether a key comes from the settings."""
+        return any(key.id == key_id for key in self._fixed.values())
 
     async def revoke(self, key_id: str) -> bool:
         """End a key; False where there is none of this id. Other processes follow within seconds."""

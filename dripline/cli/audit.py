@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from dripline.cli.client import DataOption, ask
-from dripline.cli.shell import NO, Format, FormatOption, put_json, screen, table
+from dripline.cli.shell import NO, Format, FormatOption, put_json, put_rows, screen, table
 
 TOLD_ELSEWHERE = frozenset({"service", "name", "ok", "journey", "step"})
 
@@ -30,7 +30,7 @@ def _show(found: dict[str, Any]) -> None:
     for check in found["checks"]:
         mark = Text("✓", "green") if check["ok"] else Text("✗", "bold red")
         rows.add_row(mark, check["service"], Text(check["name"]), Text(_detail(check), "dim"))
-    screen().print(rows)
+    put_rows(rows)
     broken = sum(not check["ok"] for check in found["checks"])
     screen().print(
         f"\n{broken} of {len(found['checks'])} checks do not reconcile" if broken else f"\nall {len(found['checks'])} checks reconcile"

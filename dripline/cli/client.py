@@ -1,8 +1,8 @@
 """How a command reaches the API: by its address, else the `run` of the data folder, else the folder itself, under its lock."""
 
 import asyncio
+import fcntl
 import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -104,6 +104,10 @@ class Api:
 
 def _taken(answer: httpx.Response) -> Any:
     """What a good answer says. Raises Failure in the server's words for any other."""
+    if answer.status_code == 401:
+        raise Failure(
+            f"{answer.request.url.host} does not know this key (any more): look at DRIPLINE_API_KEY; `dripline keys create` makes one"
+        )
     if answer.is_error:
         raise Failure(_said(answer), WRONG_USE if answer.status_code == 400 else NO)
     return answer.json()
@@ -159,12 +163,15 @@ def _announced(folder: Path) -> dict[str, Any] | None:
     """What the `run` of this folder says of itself; None where none runs (a killed one may have left its note)."""
     try:
         said: dict[str, Any] = json.loads((folder / "run.json").read_text())
-        os.kill(said["pid"], 0)
-    except (FileNotFoundError, ProcessLookupError):
+        with (folder / "lock").open("rb") as lock:  # whoever runs holds it; another process may have got the pid of a killed one
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return said
+    except FileNotFoundError:
         return None
     except PermissionError:
         raise Failure(f"{folder}: the `run` here belongs to another user; set DRIPLINE_URL and DRIPLINE_API_KEY", WRONG_USE) from None
-    return said
+    return None
 
 
 def _said(answer: httpx.Response) -> str:

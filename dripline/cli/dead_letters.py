@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from dripline.cli.client import Api, DataOption, ask
-from dripline.cli.shell import WRONG_USE, Commands, Failure, Format, FormatOption, put_json, safe, screen, short, table
+from dripline.cli.shell import WRONG_USE, Commands, Failure, Format, FormatOption, put_json, put_rows, safe, screen, short, table
 
 dead_letters = typer.Typer(name="dead-letters", cls=Commands, help="Records that nobody could handle.")
 
@@ -33,7 +33,7 @@ def list_letters(
         replayed = f"replayed {short(letter['replayed_at'])}" if letter.get("replayed_at") else ""
         reason = Text.assemble(safe(letter["code"], "yellow"), safe(f"  {letter['message']}"))
         rows.add_row(letter["id"], short(letter["at"]), letter["service"], letter["topic"], reason, Text(replayed, "dim"))
-    screen().print(rows if found["items"] else "nothing was set aside")
+    put_rows(rows) if found["items"] else screen().print("nothing was set aside")
     if found["next"]:
         screen(stderr=True).print("there are more; --limit shows up to 500", style="dim")
 

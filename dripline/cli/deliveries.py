@@ -9,7 +9,21 @@ from rich.text import Text
 
 from dripline.cli.client import Api, DataOption, ask
 from dripline.cli.lead import TONES, find_lead
-from dripline.cli.shell import Commands, Format, FormatOption, put_json, safe, screen, short, table
+from dripline.cli.shell import (
+    NO,
+    WRONG_USE,
+    Commands,
+    Failure,
+    Format,
+    FormatOption,
+    confirmed,
+    put_json,
+    put_rows,
+    safe,
+    screen,
+    short,
+    table,
+)
 
 deliveries = typer.Typer(name="deliveries", cls=Commands, help="What goes out: mails and webhooks.")
 
@@ -59,7 +73,7 @@ def _show(found: dict[str, Any]) -> None:
         what = Text.assemble(safe(delivery.get("template") or delivery["kind"]), safe(f"  {journey}" if journey else "", "dim"))
         stands = Text.assemble((status.replace("_", " "), TONES.get(status, "")), safe(f"  {reason}" if reason else "", "dim"))
         rows.add_row(delivery["id"], short(delivery["queued_at"]), safe(delivery.get("to") or ""), what, stands, str(delivery["attempts"]))
-    screen().print(rows if found["items"] else "no deliveries")
+    put_rows(rows) if found["items"] else screen().print("no deliveries")
     for delivery in found["items"]:
         if delivery["status"] in ("deferred", "failed", "in_doubt") and delivery.get("detail"):
             screen().print(safe(f"{delivery['id']}: {delivery['detail']}"), soft_wrap=True)
@@ -73,17 +87,38 @@ class Settled(StrEnum):
     retry = "retry"
 
 
+class Retried(StrEnum):
+    failed = "failed"
+    deferred = "deferred"
+
+
 @deliveries.command("retry")
 def retry(
-    delivery_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="As `list` shows them.")],
+    delivery_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As `list` shows them.")] = None,
+    status: Annotated[Retried | None, typer.Option(help="All that stand so.")] = None,
+    reason: Annotated[str | None, typer.Option(help="All that failed or were deferred for this reason.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that failed or were deferred.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     data: DataOption = None,
     format: FormatOption = Format.text,
 ) -> None:
     """Try again now.
 
-    What failed, or was deferred.
+    What failed, or was deferred: by id, or all of a kind, after asking.
     """
+    if bool(delivery_ids) == bool(status or reason or everything):
+        raise Failure("name the deliveries to retry, or say which: --status, --reason, --all", WRONG_USE)
+    if not delivery_ids:
+        delivery_ids = ask(data, lambda api: _that_stand(api, [status] if status else list(Retried), reason))
+        few = f"{len(delivery_ids)} deliver{'y' if len(delivery_ids) == 1 else 'ies'}"
+        if delivery_ids and not yes and not confirmed(f"try {few} again?"):
+            raise typer.Exit(NO)
     _each(data, format, delivery_ids, "retry", None)
+
+
+async def _that_stand(api: Api, statuses: list[Retried], reason: str | None) -> list[str]:
+    found = [row for status in statuses for row in [one async for one in api.each("/api/deliveries", status=status)]]
+    return [row["id"] for row in found if reason in (None, row["reason"])]
 
 
 @deliveries.command("resolve")
@@ -108,5 +143,7 @@ def _each(data: Path | None, format: Format, delivery_ids: list[str], act: str, 
     if format is Format.json:
         put_json({"items": changed, "next": None})
         return
+    if not changed:
+        screen().print("no deliveries")
     for delivery in changed:
         screen().print(f"{delivery['id']} is {delivery['status'].replace('_', ' ')}")

@@ -7,7 +7,7 @@ import typer
 
 from dripline.cli.client import Api, DataOption, ask
 from dripline.cli.lead import find_leads
-from dripline.cli.shell import NO, WRONG_USE, Failure, Format, FormatOption, confirmed, put_json, safe, screen, table
+from dripline.cli.shell import NO, WRONG_USE, Failure, Format, FormatOption, confirmed, put_json, put_rows, safe, screen, table
 from services.console.words import who
 
 PART_SECONDS = 15
@@ -69,7 +69,7 @@ def _show(erased: list[dict[str, Any]]) -> None:
         rows = table("where", "removed")
         for service, removed in one["removed"].items():
             rows.add_row(service, ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in removed.items() if count) or "nothing")
-        screen().print(rows)
+        put_rows(rows)
         if one["pending"]:
             screen().print(
                 f"still to obey: {', '.join(one['pending'])}. They do while `dripline run` runs; ask again to see", soft_wrap=True

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dripline.cli.client import DataOption, ask
-from dripline.cli.shell import Commands, Format, FormatOption, put_json, safe, screen, short, table
+from dripline.cli.shell import WRONG_USE, Commands, Failure, Format, FormatOption, put_json, put_rows, safe, screen, short, table
 
 keys = typer.Typer(name="keys", cls=Commands, help="Write keys (pk_…) post events; secret keys (sk_…) act.")
 
@@ -26,7 +26,7 @@ class Role(StrEnum):
 @keys.command("create")
 def create(
     kind: Annotated[Kind, typer.Argument(help="write: post events only. secret: read and act.")],
-    role: Annotated[Role | None, typer.Option(help="What a secret key may do.")] = None,
+    role: Annotated[Role | None, typer.Option(help="What a secret key may do; it needs one.")] = None,
     name: Annotated[str, typer.Option(help="Who or what it is for.")] = "",
     data: DataOption = None,
     format: FormatOption = Format.text,
@@ -35,7 +35,9 @@ def create(
 
     Its token is shown this once.
     """
-    wanted = {"kind": kind, "role": role or (Role.admin if kind is Kind.secret else None), "name": name}
+    if kind is Kind.secret and role is None:
+        raise Failure("say what the key may do: --role admin, marketer, sales or viewer", WRONG_USE)
+    wanted = {"kind": kind, "role": role, "name": name}
     made = ask(data, lambda api: api.post("/api/keys", wanted))
     if format is Format.json:
         put_json(made)
@@ -53,8 +55,9 @@ def list_keys(data: DataOption = None, format: FormatOption = Format.text) -> No
         return
     rows = table("id", "kind", "role", "name", "made", "revoked")
     for key in found["items"]:
-        rows.add_row(key["id"], key["kind"], key["role"] or "", safe(key["name"]), short(key["created_at"]), short(key["revoked_at"]))
-    screen().print(rows)
+        made = short(key["created_at"]) or "fixed by the settings"
+        rows.add_row(key["id"], key["kind"], key["role"] or "", safe(key["name"]), made, short(key["revoked_at"]))
+    put_rows(rows)
 
 
 @keys.command("revoke")

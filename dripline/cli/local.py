@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dripline.cli.client import ClientSettings, DataOption
-from dripline.cli.shell import NO, Format, FormatOption, put_json, safe, screen
+from dripline.cli.shell import NO, WRONG_USE, Failure, Format, FormatOption, put_json, safe, screen
 
 # Each of these loads services; a command that only asks the API must start fast, so they are imported where they are used.
 
@@ -50,7 +50,7 @@ def check(
         )
     else:
         for trouble in troubles:
-            screen().print(safe(trouble), soft_wrap=True)
+            screen().print(safe(f"{folder / trouble.file}:{trouble.line}:{trouble.column}: {trouble.message}"), soft_wrap=True)
         screen().print(f"{len(troubles)} mistake{'s' if len(troubles) > 1 else ''}" if troubles else f"{folder}: no mistakes")
     if troubles:
         raise typer.Exit(NO)
@@ -65,6 +65,8 @@ def migrate(data: DataOption = None, format: FormatOption = Format.text) -> None
     from dripline.migrate import migrate as upgrade
 
     folder = DataFolder(data or ClientSettings().data_dir)
+    if not folder.state.exists():
+        raise Failure(f"{folder.path} holds no database; `dripline run` makes one, or name another folder with --data", WRONG_USE)
     with folder.locked():
         applied = upgrade(folder.database_url)
     if format is Format.json:

@@ -1,5 +1,7 @@
 """`dripline`: every command and where it is written."""
 
+from typing import Annotated
+
 import typer
 
 from dripline.cli.audit import audit
@@ -12,7 +14,7 @@ from dripline.cli.keys import keys
 from dripline.cli.lead import lead
 from dripline.cli.local import check, migrate, run
 from dripline.cli.publish import publish
-from dripline.cli.shell import Commands
+from dripline.cli.shell import Commands, say_version
 
 app = typer.Typer(
     name="dripline",
@@ -22,6 +24,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+VersionOption = Annotated[bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=say_version)]
+
+
+@app.callback()
+def dripline(version: VersionOption = False) -> None:
+    """Options before any command; `say_version` has done its work by now."""
+
+
 for command in (run, check, publish, lead, export, erase, migrate, audit):
     app.command()(command)
 app.command("import")(import_leads)

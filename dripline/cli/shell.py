@@ -2,8 +2,11 @@
 
 import json
 import sys
+import tomllib
 from datetime import UTC, datetime
 from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -79,6 +82,22 @@ def _complain(error: Exception) -> int:
     return code
 
 
+def say_version(wanted: bool) -> None:
+    """Print the version of what is installed, and end."""
+    if wanted:
+        print(f"dripline {_version()}")
+        raise typer.Exit
+
+
+def _version() -> str:
+    """Of what is installed; in a checkout that is not, as pyproject.toml says."""
+    try:
+        return version("dripline")
+    except PackageNotFoundError:
+        project: str = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]
+        return project
+
+
 def confirmed(question: str) -> bool:
     """Whether a person at the terminal says yes. Raises Failure where nobody sits there."""
     if not sys.stdin.isatty():
@@ -110,6 +129,21 @@ def table(*headings: str) -> Table:
     return made
 
 
+def put_rows(rows: Table) -> None:
+    """Show a table; where the terminal is too narrow for its columns, each row as lines of its own."""
+    out = screen()
+    if out.measure(rows).maximum <= out.width:
+        out.print(rows)
+        return
+    for cells in zip(*(column.cells for column in rows.columns), strict=True):
+        stacked = Table.grid(padding=(0, 2))
+        for column, cell in zip(rows.columns, cells, strict=True):
+            if str(cell):
+                stacked.add_row(Text(str(column.header), "dim"), cell)
+        out.print(stacked)
+        out.print()
+
+
 def short(at: str | None) -> str:
-    """An instant of the API, to the minute, UTC."""
-    return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M}" if at else ""
+    """An instant of the API, to the minute; `Z` says that it is UTC (ISO 8601)."""
+    return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%MZ}" if at else ""

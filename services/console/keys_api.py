@@ -35,6 +35,8 @@ def key_routes(keys: KeyRing) -> APIRouter:
 
     @router.delete("/{key_id}")
     async def revoke_key(key_id: str) -> dict[str, Literal[True] | str]:
+        if keys.is_fixed(key_id):
+            raise Problem(409, "fixed", f"{key_id} is fixed by the settings or lies in the data folder; change it there and start again")
         if not await keys.revoke(key_id):
             raise Problem(404, "not_found", f"no live key {key_id}; `dripline keys list` names them")
         return {"id": key_id, "revoked": True}

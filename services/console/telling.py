@@ -78,13 +78,14 @@ def walk(enrollment: Mapping[str, Any]) -> Walk:
     where = "converted" if converted else ("active" if active else enrollment["status"])
     reason = enrollment.get("reason")
     story = (
-        f"at {enrollment['step']}"
+        f"at {enrollment['step']}{', its message is on its way' if enrollment.get('message_under_way') else ''}"
         if active and enrollment.get("step")
         else (f"ended: {_spoken(reason)}" if reason else "walked to the end")
     )
     tone = "good" if converted else ("wait" if active else "faint")
     holdout = " (holdout)" if enrollment.get("holdout") else ""
-    wake_at = enrollment.get("wake_at") if active else None
+    under_way = bool(enrollment.get("message_under_way"))
+    wake_at = enrollment.get("wake_at") if active and not under_way else None
     return Walk(enrollment["journey"], enrollment.get("key") or "", where, tone, story + holdout, wake_at)
 
 
@@ -109,6 +110,9 @@ def _whence(said: Mapping[str, Any]) -> str:
 
 
 def _step(item: Mapping[str, Any]) -> Line:
+    if item["step_kind"] == "end":
+        why = _spoken(item["reason"]) if item.get("reason") else "walked to the end"
+        return Line(item["at"], "step", f"{item['journey']} ended", why)
     outcome = OUTCOMES.get(item["outcome"], item["outcome"])
     reason = f" ({_spoken(item['reason'])})" if item.get("reason") else ""
     return Line(

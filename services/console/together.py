@@ -21,6 +21,9 @@ Caller = Mapping[str, str]
 SERVICES = ("ingest", "scoring", "journeys", "mailer")
 
 
+ENDINGS = "endings"
+OWNER = {ENDINGS: "journeys"}
+"""Lists of a service beside its first one."""
 READINESS_CHANGED = "Readiness Changed"
 
 ON_ITS_WAY = timedelta(seconds=5)
@@ -66,11 +69,13 @@ class Together:
 
         async def fetch(service: str, at: str | None) -> timeline.Page:
             path, params = _list_of(service, lead_id)
-            found = await self.ask(caller, service, path, params | {"limit": str(limit)} | ({"cursor": at} if at else {}))
+            found = await self.ask(
+                caller, OWNER.get(service, service), path, params | {"limit": str(limit)} | ({"cursor": at} if at else {})
+            )
             return timeline.Page([_item(service, row) for row in found["items"]], found["next"])
 
         try:
-            items, following = await timeline.merged(fetch, ("scoring", "journeys", "mailer"), limit, cursor)
+            items, following = await timeline.merged(fetch, ("scoring", "journeys", "mailer", ENDINGS), limit, cursor)
         except timeline.BadCursor:
             raise Problem(400, "invalid", "cursor: not one that this list gave; leave it out to begin at the newest") from None
         return {"items": items, "next": following}
@@ -153,7 +158,7 @@ def _letter_path(letter_id: str) -> str:
 
 
 def _list_of(service: str, lead_id: str) -> tuple[str, dict[str, str]]:
-    lists = {"scoring": f"{_lead_path(lead_id)}/events", "journeys": "/api/visits", "mailer": "/api/deliveries"}
+    lists = {ENDINGS: "/api/endings", "scoring": f"{_lead_path(lead_id)}/events", "journeys": "/api/visits", "mailer": "/api/deliveries"}
     return lists[service], {} if service == "scoring" else {"lead_id": lead_id}
 
 
@@ -162,6 +167,8 @@ def _item(service: str, row: Mapping[str, Any]) -> timeline.Item:
     match service:
         case "scoring":
             return {**row, "kind": "readiness" if row["name"] == READINESS_CHANGED else "event"}
+        case "endings":
+            return {**row, "kind": "step", "step_kind": "end", "outcome": row["status"], "id": f"{row['id']}.end", "at": row["ended_at"]}
         case "journeys":
             return {**row, "kind": "step", "step_kind": row["kind"], "id": f"{row['enrollment_id']}.{row['transition']}"}
         case _:

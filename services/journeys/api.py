@@ -60,6 +60,11 @@ def enrollment_routes(ports: Ports, enrolling: Enrolling) -> APIRouter:
         async with ports.database.reading() as connection:
             return await _listed(queries.list_enrollments(connection, await queries.find_survivor(connection, lead_id), limit, cursor))
 
+    @router.get("/endings", include_in_schema=False, dependencies=[allow("marketer", "sales", "viewer")])
+    async def list_endings(lead_id: str, limit: Limit = 100, cursor: str | None = None) -> Item:
+        async with ports.database.reading() as connection:
+            return await _listed(queries.list_endings(connection, await queries.find_survivor(connection, lead_id), limit, cursor))
+
     @router.get("/visits", dependencies=[allow("marketer", "sales", "viewer")])
     async def list_visits(lead_id: str, limit: Limit = 100, cursor: str | None = None) -> Item:
         async with ports.database.reading() as connection:

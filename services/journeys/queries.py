@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.journeys.catalogue import InForce
 from services.journeys.enrollment import Enrollment
 from services.journeys.graph import node
+from services.journeys.store import decode_state
 from services.journeys.tables import ENROLLMENTS, LEADS, VISITS
 from shared.instant import EPOCH, MICROSECOND
 
@@ -92,8 +93,20 @@ def _step_counts(outcomes: Counter[str], waiting: int) -> Item:
 
 async def list_enrollments(connection: AsyncConnection, lead_id: str, limit: int, cursor: str | None) -> Page:
     """A lead's enrollments, the newest entry first. Raises BadCursor."""
-    query = select(*SHOWN).where(ENROLLMENTS.c.lead_id == lead_id)
-    return await _page(connection, query, (ENROLLMENTS.c.entered_at, ENROLLMENTS.c.id), limit, cursor)
+    query = select(*SHOWN, ENROLLMENTS.c.state).where(ENROLLMENTS.c.lead_id == lead_id)
+    page = await _page(connection, query, (ENROLLMENTS.c.entered_at, ENROLLMENTS.c.id), limit, cursor)
+    return page | {"items": [item | {"message_under_way": _awaits_message(item.pop("state"), item)} for item in page["items"]]}
+
+
+def _awaits_message(state: bytes, item: Item) -> bool:
+    """Whether a walk stands where its message has not left yet: its `wake_at` is then only when it would be given up."""
+    return item["status"] == "active" and decode_state(state).message is not None
+
+
+async def list_endings(connection: AsyncConnection, lead_id: str, limit: int, cursor: str | None) -> Page:
+    """A lead's walks that are over, the one that ended last first. Raises BadCursor."""
+    query = select(*SHOWN).where(ENROLLMENTS.c.lead_id == lead_id, ENROLLMENTS.c.ended_at.is_not(None))
+    return await _page(connection, query, (ENROLLMENTS.c.ended_at, ENROLLMENTS.c.id), limit, cursor)
 
 
 def shown(enrollment: Enrollment) -> Item:

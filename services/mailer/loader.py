@@ -126,6 +126,7 @@ def _read_part(files: Mapping[str, bytes], environ: Mapping[str, str]) -> Playbo
         document = document.with_environment(environ, PLAYBOOK_KEYS)
     except PlaybookError as error:
         troubles.extend(error.troubles)
+        document = error.document or document
     try:
         part = shape(document, PlaybookForm)
     except PlaybookError as error:

@@ -19,6 +19,7 @@ ROLES = ("viewer", "sales", "marketer")
 INTERNAL = {
     ("GET", "/api/audit/published"): {"marketer", "viewer"},
     ("GET", "/api/audit/received"): {"marketer", "viewer"},
+    ("GET", "/api/endings"): {"marketer", "sales", "viewer"},
     ("POST", "/api/dead-letters/naming"): set(),
     ("GET", "/api/exports/{}"): set(),
     ("GET", "/api/exports/{}/events"): set(),

@@ -262,6 +262,7 @@ async def test_a_leads_enrollments_are_listed_newest_first_page_by_page(opens: O
         "ended_at": None,
         "reason": None,
         "converted_at": None,
+        "message_under_way": False,
     }
 
 

@@ -59,14 +59,17 @@ async def test_an_ended_key_is_refused_and_stays_in_the_list(ring: KeyRing):
     assert await ring.revoke(key.id)
     assert ring.find(token) is None
     assert not await ring.revoke(key.id)
-    (listed,) = await ring.list_keys()
+    listed, _ = await ring.list_keys()
     assert listed["revoked_at"] == START
     assert "token_sha256" not in listed
 
 
-async def test_a_fixed_key_works_and_is_never_stored(ring: KeyRing):
+async def test_a_fixed_key_works_is_listed_and_never_stored(ring: KeyRing):
     assert ring.find("sk_fixed") == FIXED[1]
-    assert await ring.list_keys() == []
+    (listed,) = await ring.list_keys()
+    assert (listed["id"], listed["created_at"]) == (FIXED[1].id, None)
+    assert ring.is_fixed(FIXED[1].id)
+    assert not await ring.revoke(FIXED[1].id)
 
 
 async def test_while_the_store_is_away_known_keys_work_and_nobody_is_turned_away(ring: KeyRing, database: Database):

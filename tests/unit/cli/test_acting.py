@@ -50,6 +50,19 @@ def test_a_delivery_is_tried_again(api: Api, dripline):
     assert (shown.exit_code, shown.stdout) == (0, "d1 is queued\n")
 
 
+def test_all_of_a_kind_are_tried_again_once_that_is_confirmed(api: Api, dripline):
+    rows = [DELIVERY | {"id": "d1", "reason": "relay"}, DELIVERY | {"id": "d2", "reason": "other"}]
+    api.answers["GET", "/api/deliveries"] = lambda asked: {"items": rows if asked["status"] == "failed" else [], "next": None}
+    for delivery_id in ("d1", "d2"):
+        api.answers["POST", f"/api/deliveries/{delivery_id}/retry"] = DELIVERY | {"id": delivery_id, "status": "queued"}
+    refused = dripline("deliveries", "retry", "--all")
+    assert (refused.exit_code, "try 2 deliveries again?" in refused.stderr) == (2, True)
+    assert dripline("deliveries", "retry", "--reason", "relay", "--yes").stdout == "d1 is queued\n"
+    assert dripline("deliveries", "retry", "--status", "failed", "--yes").stdout == "d1 is queued\nd2 is queued\n"
+    assert dripline("deliveries", "retry", "--status", "deferred", "--yes").stdout == "no deliveries\n"
+    assert dripline("deliveries", "retry").exit_code == 2
+
+
 def test_a_delivery_in_doubt_is_settled_by_a_persons_word(api: Api, dripline):
     api.answers["POST", "/api/deliveries/d1/resolve"] = DELIVERY | {"status": "sent"}
     shown = dripline("deliveries", "resolve", "d1", "--as", "sent", "--format", "json")
@@ -94,7 +107,8 @@ def test_replay_takes_letters_or_all_of_them(dripline, words):
 
 def test_a_new_key_s_token_is_all_that_stdout_gets(api: Api, dripline):
     api.answers["POST", "/api/keys"] = (201, {"id": "sk_1", "kind": "secret", "role": "admin", "name": "shop", "token": "sk_token"})
-    made = dripline("keys", "create", "secret", "--name", "shop")
+    assert "--role" in dripline("keys", "create", "secret").stderr
+    made = dripline("keys", "create", "secret", "--name", "shop", "--role", "admin")
     assert (made.exit_code, made.stdout) == (0, "sk_token\n")
     assert "shown this once" in made.stderr
     assert api.asked[-1][3] == {"kind": "secret", "role": "admin", "name": "shop"}

@@ -22,6 +22,13 @@ def a_playbook(folder: Path, playbook: str = PLAYBOOK) -> Path:
     return folder
 
 
+def a_data_folder(folder: Path) -> Path:
+    """One that a `run` began and did not get to the tables."""
+    folder.mkdir()
+    (folder / "state.db").touch()
+    return folder
+
+
 def test_a_sound_playbook_is_exit_0(dripline, tmp_path: Path):
     result = dripline("check", str(a_playbook(tmp_path / "book")))
     assert (result.exit_code, result.stderr) == (0, "")
@@ -32,7 +39,7 @@ def test_every_mistake_is_named_with_its_place(dripline, tmp_path: Path):
     folder = a_playbook(tmp_path / "book", PLAYBOOK + "nmae: x\n")
     result = dripline("check", str(folder))
     assert result.exit_code == 1
-    assert result.stdout.startswith("playbook.yaml:4:1: unknown key `nmae`")
+    assert result.stdout.startswith(f"{folder}/playbook.yaml:4:1: unknown key `nmae`")
     said = document(dripline("check", str(folder), "--format", "json"))
     assert (said["ok"], said["troubles"][0]["file"], said["troubles"][0]["line"]) == (False, "playbook.yaml", 4)
 
@@ -45,14 +52,34 @@ def test_a_folder_without_a_playbook_is_wrong_use(dripline, tmp_path: Path):
 
 
 def test_migrating_twice_changes_nothing(dripline, tmp_path: Path):
-    folder = str(tmp_path / "data")
-    first = document(dripline("migrate", "--data", folder, "--format", "json"))
+    folder = a_data_folder(tmp_path / "data")
+    first = document(dripline("migrate", "--data", str(folder), "--format", "json"))
     assert first["applied"]
-    assert document(dripline("migrate", "--data", folder, "--format", "json")) == {"applied": []}
+    assert document(dripline("migrate", "--data", str(folder), "--format", "json")) == {"applied": []}
+
+
+def test_migrating_a_folder_that_is_not_there_makes_none(dripline, tmp_path: Path):
+    result = dripline("migrate", "--data", str(tmp_path / "typo"))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "holds no database" in result.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_one_missing_variable_spoils_no_other_value(dripline, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("GOOD_URL", "https://acme.example")
+    book = PLAYBOOK.replace("https://acme.example", "${GOOD_URL}").replace("1 High Street, Dublin", "${MISSING_STREET}")
+    result = dripline("check", str(a_playbook(tmp_path / "book", book)))
+    assert "1 mistake" in result.stdout
+    assert "`${MISSING_STREET}` is not set" in result.stdout
+
+
+def test_the_version_is_told(dripline):
+    result = dripline("--version")
+    assert (result.exit_code, result.stdout.split()[0]) == (0, "dripline")
 
 
 def test_without_a_run_the_folder_itself_is_opened(dripline, tmp_path: Path):
-    folder = str(tmp_path / "data")
+    folder = str(a_data_folder(tmp_path / "data"))
     dripline("migrate", "--data", folder)
     made = dripline("keys", "create", "write", "--name", "site", "--data", folder)
     assert (made.exit_code, made.stdout[:3]) == (0, "pk_")

@@ -1,25 +1,21 @@
 """How a command finds the API, and what it says where there is none."""
 
-import json
-import os
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from dripline.data_folder import DataFolder
 from tests.unit.cli.api import Api, serving
 
 
-def announce(folder: Path, url: str, pid: int) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / "run.json").write_text(json.dumps({"url": url, "token": "sk_local", "pid": pid}))
-
-
-def a_pid_that_has_ended() -> int:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    return ended.pid
+@contextmanager
+def announced(folder: Path, url: str) -> Iterator[None]:
+    """A `run` that holds the folder and says where it answers."""
+    with DataFolder(folder).locked():
+        DataFolder(folder).announce(url, "sk_local")
+        yield
 
 
 def test_the_address_and_the_key_come_from_the_environment(api: Api, dripline):
@@ -38,16 +34,16 @@ def test_an_address_without_a_key_is_wrong_use(dripline, monkeypatch):
 def test_without_an_address_the_running_one_of_the_folder_is_asked(dripline, empty_folder: Path):
     with serving() as api:
         api.answers["GET", "/api/keys"] = {"items": [], "next": None}
-        announce(empty_folder / ".dripline", api.url, os.getpid())
-        assert dripline("keys", "list").exit_code == 0
+        with announced(empty_folder / ".dripline", api.url):
+            assert dripline("keys", "list").exit_code == 0
         assert api.tokens == {"Bearer sk_local"}
 
 
 def test_a_named_folder_goes_before_the_environment(api: Api, dripline, empty_folder: Path):
     with serving() as other:
         other.answers["GET", "/api/keys"] = {"items": [], "next": None}
-        announce(empty_folder / "other", other.url, os.getpid())
-        assert dripline("keys", "list", "--data", str(empty_folder / "other")).exit_code == 0
+        with announced(empty_folder / "other", other.url):
+            assert dripline("keys", "list", "--data", str(empty_folder / "other")).exit_code == 0
         assert other.asked
     assert not api.asked
 
@@ -59,16 +55,17 @@ def test_where_nothing_runs_and_nothing_is_kept_the_remedy_is_named(dripline):
     assert "start `dripline run`" in result.stderr
 
 
-def test_the_note_of_a_killed_run_is_not_believed(dripline, empty_folder: Path):
-    announce(empty_folder / ".dripline", "http://127.0.0.1:1", a_pid_that_has_ended())
+def test_the_note_of_a_killed_run_is_not_believed_even_if_its_pid_lives_again(dripline, empty_folder: Path):
+    with announced(empty_folder / ".dripline", "http://127.0.0.1:1"):
+        pass
     result = dripline("audit")
     assert result.exit_code == 2
     assert "nothing runs here" in result.stderr
 
 
 def test_a_server_that_does_not_answer_is_named(dripline, empty_folder: Path):
-    announce(empty_folder / ".dripline", "http://127.0.0.1:1", os.getpid())
-    result = dripline("audit")
+    with announced(empty_folder / ".dripline", "http://127.0.0.1:1"):
+        result = dripline("audit")
     assert result.exit_code == 1
     assert result.stderr.startswith("error: http://127.0.0.1:1 does not answer")
 

@@ -144,6 +144,7 @@ def a_lead_known_everywhere(**overrides: Any) -> FakeUpstreams:
             ("scoring", "/api/leads/l1"): lead,
             ("scoring", "/api/leads/l1/events"): {"items": [risen, event], "next": None},
             ("journeys", "/api/enrollments"): {"items": [enrollment], "next": None},
+            ("journeys", "/api/endings"): {"items": [], "next": None},
             ("journeys", "/api/visits"): {"items": [visit | {"at": "2027-03-01T11:58:01Z"}], "next": None},
             ("mailer", "/api/deliveries"): {
                 "items": [

@@ -86,6 +86,18 @@ def test_a_walk_says_where_it_stands(enrollment, where, story):
     assert (said.where, said.story) == (where, story)
 
 
+def test_a_walk_whose_mail_is_under_way_does_not_say_when_it_would_be_given_up():
+    said = walk({"journey": "j", "status": "active", "step": "hello", "wake_at": AT, "message_under_way": True})
+    assert (said.story, said.wake_at) == ("at hello, its message is on its way", None)
+
+
+@pytest.mark.parametrize(("reason", "told"), [("goal", "goal"), (None, "walked to the end"), ("exit_when", "exit when")])
+def test_the_timeline_says_that_a_walk_ended_and_why(reason, told):
+    said = line({"kind": "step", "at": AT, "journey": "welcome", "step": "x", "step_kind": "end", "outcome": "exited", "reason": reason})
+    assert said is not None
+    assert (said.title, said.detail) == ("welcome ended", told)
+
+
 def test_only_an_active_walk_wakes():
     assert walk({"journey": "j", "status": "exited", "wake_at": AT}).wake_at is None
     assert walk({"journey": "j", "status": "active", "wake_at": AT}).wake_at == AT

@@ -1,0 +1,18 @@
+"""Settings: the page names all of them, and a misspelt one is told."""
+
+import re
+from pathlib import Path
+
+from dripline.known_settings import known, unknown
+
+PAGE = (Path(__file__).parents[3] / "docs" / "settings.md").read_text()
+
+
+def test_the_page_names_every_setting_and_no_other():
+    named = set(re.findall(r"^\| `(DRIPLINE_[A-Z_]+)`", PAGE, re.MULTILINE))
+    assert named == known()
+
+
+def test_a_misspelt_name_is_told_with_the_likely_one():
+    (told,) = unknown(["DRIPLINE_SMPT_URL", "DRIPLINE_SMTP_URL", "PATH", "DRIPLINE_DATABASE_URL"])
+    assert told.startswith("Warning: DRIPLINE_SMPT_URL is no setting, did you mean `DRIPLINE_SMTP_URL`?")
