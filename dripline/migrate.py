@@ -1,10 +1,12 @@
 """Brings a database to the schema this code knows, and refuses one that a newer code has written."""
 
+import asyncio
 from pathlib import Path
 
-from sqlalchemy import MetaData, create_engine, event, inspect, text
+from sqlalchemy import MetaData, NullPool, create_engine, event, inspect, text
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
 import services.journeys.tables
@@ -19,16 +21,23 @@ TABLES = (shared.tables, services.scoring.tables, services.journeys.tables, serv
 HEAD = "0002"
 """The newest revision in migrations/versions."""
 
+LOCK = 0x64726970
+"""PostgreSQL's advisory lock that one migration holds while another waits."""
+
 
 def every_table() -> MetaData:
     return SQLModel.metadata
 
 
 def migrate(url: str) -> list[str]:
-    """Upgrade the database at `url`; answers the revisions that were applied. Running it twice changes nothing.
+    """Upgrade the database at `url`; answers the revisions that were applied. Running it twice, or twice at once, changes nothing more.
 
-    Raises ConfigurationError where it cannot be opened, or is of a newer Dripline.
+    Not to be called while an event loop runs. Raises ConfigurationError where it cannot be opened, or is of a newer Dripline.
     """
+    return _migrate_sqlite(url) if url.startswith("sqlite") else asyncio.run(_migrate_postgresql(url))
+
+
+def _migrate_sqlite(url: str) -> list[str]:
     engine = create_engine(url.replace("+aiosqlite", ""), connect_args={"isolation_level": None})
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
@@ -38,6 +47,19 @@ def migrate(url: str) -> list[str]:
         raise ConfigurationError(f"{engine.url.database}: cannot be used as a database ({error.orig}); restore it from a backup") from error
     finally:
         engine.dispose()
+
+
+async def _migrate_postgresql(url: str) -> list[str]:
+    engine = create_async_engine(url, poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+            return await connection.run_sync(_upgrade)
+    except (DBAPIError, OSError) as error:
+        said = error.orig if isinstance(error, DBAPIError) else error
+        raise ConfigurationError(f"{engine.url.render_as_string()}: cannot be used as a database ({said})") from error
+    finally:
+        await engine.dispose()
 
 
 def _upgrade(connection: Connection) -> list[str]:

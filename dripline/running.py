@@ -43,8 +43,8 @@ def run(playbook: Path | None, data: Path | None, host: str, port: int, speed: f
     source = playbook or settings.playbook or _here()
     book = read_folder(source)
     folder = DataFolder(data or settings.data_dir)
-    with folder.locked(), _listening(host, port, data) as listening:
-        url = _url(listening)
+    with folder.locked(), listening(host, port, data) as door:
+        url = url_of(door)
         _refuse_mistakes(book, playbook_environment(url, folder.webhook_secret(), demo=demo))
         password, is_new = folder.console_password()
         house = build_house(folder, settings, url, password, speed, demo=demo)
@@ -52,7 +52,7 @@ def run(playbook: Path | None, data: Path | None, host: str, port: int, speed: f
         greeting = _greeting(house, settings, password if is_new else None, demo=demo)
         relax_collector()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(house, listening, book, watch, greeting))
+            return runner.run(_serve(house, door, book, watch, greeting))
 
 
 def _refuse_mistakes(book: Playbook, environ: Mapping[str, str]) -> None:
@@ -61,8 +61,8 @@ def _refuse_mistakes(book: Playbook, environ: Mapping[str, str]) -> None:
         raise ConfigurationError("the playbook has mistakes; nothing was started\n" + "\n".join(str(trouble) for trouble in troubles))
 
 
-async def _serve(house: House, listening: socket.socket, book: Playbook, watch: Watch, greeting: str) -> int:
-    server = _Server(http_config(house.app))
+async def _serve(house: House, door: socket.socket, book: Playbook, watch: Watch, greeting: str) -> int:
+    server = Server(http_config(house.app))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.stop)
@@ -75,7 +75,7 @@ async def _serve(house: House, listening: socket.socket, book: Playbook, watch: 
         worker.start()
         sys.stdout.write(greeting)
         sys.stdout.flush()
-        await server.serve(sockets=[listening])
+        await server.serve(sockets=[door])
     finally:
         house.folder.withdraw_announcement()
         await asyncio.to_thread(worker.stop)
@@ -83,7 +83,7 @@ async def _serve(house: House, listening: socket.socket, book: Playbook, watch: 
     return FAILED if worker.failed else 0
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn without its signal handlers, which would raise the signal again before the stages have ended, and with a slower pulse."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -112,17 +112,17 @@ def _here() -> Path:
 
 
 @contextlib.contextmanager
-def _listening(host: str, port: int, data: Path | None) -> Iterator[socket.socket]:
+def listening(host: str, port: int, data: Path | None = None) -> Iterator[socket.socket]:
     """A bound socket; taken before anything else is started, so that a port in use costs nothing."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(family, socket.SOCK_STREAM) as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind((host, port))
-            listening.listen(BACKLOG)
+            door.bind((host, port))
+            door.listen(BACKLOG)
         except OSError as error:
             raise ConfigurationError(_port_trouble(host, port, data, error)) from error
-        yield listening
+        yield door
 
 
 def _port_trouble(host: str, port: int, data: Path | None, error: OSError) -> str:
@@ -132,9 +132,9 @@ def _port_trouble(host: str, port: int, data: Path | None, error: OSError) -> st
     return f"cannot listen on {host}:{port}: {error.strerror}"
 
 
-def _url(listening: socket.socket) -> str:
+def url_of(door: socket.socket) -> str:
     """Where this machine reaches us."""
-    host, port = listening.getsockname()[:2]
+    host, port = door.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -7,7 +7,9 @@ from pydantic import HttpUrl, SecretStr, TypeAdapter, ValidationError, field_val
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
+from shared.kafka_cluster import Cluster, Mechanism, Protocol
 
+SHORTEST_SECRET = 32
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
@@ -32,6 +34,66 @@ class RunSettings(BaseSettings):
         if given is not None:
             TypeAdapter(HttpUrl).validate_python(given)
         return given and given.rstrip("/")
+
+
+class ServeSettings(BaseSettings):
+    """Settings of `serve`, and of `migrate` for it, from environment or `.env`, with the prefix `DRIPLINE_`; every replica has the same."""
+
+    model_config = SettingsConfigDict(env_prefix="DRIPLINE_", env_file=".env", frozen=True, extra="ignore")
+
+    database_url: SecretStr  # postgresql+asyncpg://user:pass@host:5432/dripline
+    kafka_bootstrap: str  # host:9092, several with commas
+    kafka_security_protocol: Protocol = "PLAINTEXT"
+    kafka_sasl_mechanism: Mechanism = "PLAIN"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ca_file: str | None = None
+    kafka_cert_file: str | None = None
+    kafka_key_file: str | None = None
+    kafka_instance: str | None = None  # names this replica in its groups: restarted, it gets its partitions back at once
+    kafka_partitions: int = 12  # of each topic, when `migrate` makes them
+    kafka_replicas: int = 3
+    topic_prefix: str = "dripline"
+    secret_key: SecretStr  # signs links, hand-offs and sessions; the same for all
+    api_key: SecretStr | None = None  # fixes a secret key, for scripts, and for the console's own questions
+    write_key: SecretStr | None = None
+    public_url: str = "http://127.0.0.1:8300"
+    console_password: SecretStr | None = None
+    ingest_url: str = "http://127.0.0.1:8301"
+    scoring_url: str = "http://127.0.0.1:8302"
+    journeys_url: str = "http://127.0.0.1:8303"
+    mailer_url: str = "http://127.0.0.1:8304"
+    log_format: Literal["text", "json"] = "json"
+
+    @field_validator("secret_key")
+    @classmethod
+    def _is_secret(cls, given: SecretStr) -> SecretStr:
+        if len(given.get_secret_value()) < SHORTEST_SECRET:
+            raise ValueError(f"at least {SHORTEST_SECRET} characters that nobody guesses: `openssl rand -hex 32` makes some")
+        return given
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, given: SecretStr) -> SecretStr:
+        if not given.get_secret_value().startswith("postgresql+asyncpg://"):
+            raise ValueError("postgresql+asyncpg://user:password@host:5432/name; on SQLite there is `dripline run`")
+        return given
+
+    def cluster(self) -> Cluster:
+        """How to reach Kafka."""
+        password = self.kafka_sasl_password
+        return Cluster(
+            bootstrap=self.kafka_bootstrap,
+            prefix=self.topic_prefix,
+            instance=self.kafka_instance,
+            protocol=self.kafka_security_protocol,
+            mechanism=self.kafka_sasl_mechanism,
+            username=self.kafka_sasl_username,
+            password=password.get_secret_value() if password else None,
+            ca_file=self.kafka_ca_file,
+            cert_file=self.kafka_cert_file,
+            key_file=self.kafka_key_file,
+        )
 
 
 def read_settings(settings: type[Settings], **given: Any) -> Settings:

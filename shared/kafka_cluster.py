@@ -36,7 +36,7 @@ class Cluster:
     cert_file: str | None = None
     key_file: str | None = None
     request_seconds: float = 10.0
-    session_seconds: float = 30.0
+    session_seconds: float = 20.0
     stuck_seconds: float = 60.0  # without progress though there is more, before a consumer counts as stuck
 
     def topic(self, name: str) -> str:

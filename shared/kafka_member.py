@@ -113,6 +113,9 @@ class Member(ConsumerRebalanceListener):
 
     async def _open(self) -> AIOKafkaConsumer:
         if self._consumer is None:
+            options = self._cluster.options()
+            session = int(self._cluster.session_seconds * 1000)
+            options["request_timeout_ms"] += session  # joining waits for the other members, or until the dead ones are given up
             consumer = AIOKafkaConsumer(
                 group_id=self._cluster.topic(self._of.group),
                 group_instance_id=f"{self._cluster.instance}.{self._of.name}" if self._cluster.instance else None,
@@ -120,11 +123,11 @@ class Member(ConsumerRebalanceListener):
                 auto_offset_reset="none",
                 max_partition_fetch_bytes=FETCHED,
                 fetch_max_bytes=LARGEST_RECORD * 2,
-                session_timeout_ms=int(self._cluster.session_seconds * 1000),
-                heartbeat_interval_ms=int(self._cluster.session_seconds * 1000 / 6),
-                rebalance_timeout_ms=60_000,
+                session_timeout_ms=session,
+                heartbeat_interval_ms=session // 6,
+                rebalance_timeout_ms=session,
                 max_poll_interval_ms=600_000,
-                **self._cluster.options(),
+                **options,
             )
             consumer.subscribe([self._topic], listener=self)
             self._consumer = consumer  # the first assignment may come before `start` returns

@@ -1,5 +1,7 @@
 """Commands that work on this machine: run everything, check a playbook, bring a database up to date."""
 
+import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +14,14 @@ from dripline.cli.shell import NO, WRONG_USE, Failure, Format, FormatOption, put
 
 PlaybookOption = Annotated[Path | None, typer.Option(help="The playbook's folder.", show_default="the folder you are in")]
 SpeedOption = Annotated[float, typer.Option(min=0.001, max=100_000, help="How fast time passes; 1440 makes a day pass in a minute.")]
+
+
+class Served(StrEnum):
+    ingest = "ingest"
+    scoring = "scoring"
+    journeys = "journeys"
+    mailer = "mailer"
+    console = "console"
 
 
 def run(
@@ -56,11 +66,43 @@ def check(
         raise typer.Exit(NO)
 
 
+def serve(
+    service: Annotated[Served, typer.Argument(help="Which service.")],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port to listen on.", show_default="8300 to 8304")] = None,
+) -> None:
+    """Run one service on PostgreSQL and Kafka.
+
+    Several replicas of each may run. DRIPLINE_DATABASE_URL, DRIPLINE_KAFKA_BOOTSTRAP and DRIPLINE_SECRET_KEY name what they share.
+    """
+    from dripline import serve as serving
+
+    raise typer.Exit(serving.serve(service.value, host, port))
+
+
 def migrate(data: DataOption = None, format: FormatOption = Format.text) -> None:
     """Bring a database up to date.
 
-    The data folder's, to the schema that this version knows; `run` does so at its start.
+    The data folder's, to the schema that this version knows; `run` does so at its start. With DRIPLINE_DATABASE_URL and
+    DRIPLINE_KAFKA_BOOTSTRAP set, those of `serve`: the schema, and the topics.
     """
+    applied, topics = _migrate_servers() if data is None and "DRIPLINE_DATABASE_URL" in os.environ else (_migrate_folder(data), [])
+    if format is Format.json:
+        put_json({"applied": applied, "topics": topics})
+        return
+    screen().print(f"applied: {', '.join(applied)}" if applied else "the database is up to date")
+    if topics:
+        screen().print(f"made the topics {', '.join(topics)}")
+
+
+def _migrate_servers() -> tuple[list[str], list[str]]:
+    from dripline.serve import prepare
+    from dripline.settings import ServeSettings, read_settings
+
+    return prepare(read_settings(ServeSettings))
+
+
+def _migrate_folder(data: Path | None) -> list[str]:
     from dripline.data_folder import DataFolder
     from dripline.migrate import migrate as upgrade
 
@@ -68,8 +110,4 @@ def migrate(data: DataOption = None, format: FormatOption = Format.text) -> None
     if not folder.state.exists():
         raise Failure(f"{folder.path} holds no database; `dripline run` makes one, or name another folder with --data", WRONG_USE)
     with folder.locked():
-        applied = upgrade(folder.database_url)
-    if format is Format.json:
-        put_json({"applied": applied})
-    else:
-        screen().print(f"applied: {', '.join(applied)}" if applied else f"{folder.path}: up to date")
+        return upgrade(folder.database_url)

@@ -12,7 +12,7 @@ from dripline.cli.export import export
 from dripline.cli.importing import import_leads
 from dripline.cli.keys import keys
 from dripline.cli.lead import lead
-from dripline.cli.local import check, migrate, run
+from dripline.cli.local import check, migrate, run, serve
 from dripline.cli.publish import publish
 from dripline.cli.shell import Commands, say_version
 
@@ -34,7 +34,7 @@ def dripline(version: VersionOption = False) -> None:
     """Options before any command; `say_version` has done its work by now."""
 
 
-for command in (run, check, publish, lead, export, erase, migrate, audit):
+for command in (run, serve, check, publish, lead, export, erase, migrate, audit):
     app.command()(command)
 app.command("import")(import_leads)
 for group in (deliveries, dead_letters, keys):

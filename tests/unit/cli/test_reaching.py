@@ -96,6 +96,7 @@ def test_only_what_works_is_offered(dripline):
     offered = [line.split()[0] for line in dripline("--help").stdout.partition("Commands:")[2].splitlines() if line.startswith("  ")]
     assert [name for name in offered if name[0].islower()] == [
         "run",
+        "serve",
         "check",
         "publish",
         "lead",
