@@ -7,7 +7,7 @@ from dotenv import dotenv_values
 from pydantic_settings import BaseSettings
 
 from dripline.cli.client import ClientSettings
-from dripline.settings import RunSettings
+from dripline.settings import RunSettings, ServeSettings
 from services.console.settings import ConsoleSettings
 from services.ingest.settings import IngestSettings
 from services.journeys.settings import JourneysSettings
@@ -21,7 +21,7 @@ CLASSES: tuple[type[BaseSettings], ...] = (
 )
 NOT_FROM_OUTSIDE = frozenset({"console_password_hash", "sole_owner"})
 """Fields that `run` fills in by itself."""
-ELSEWHERE = frozenset({"DRIPLINE_DATABASE_URL", "DRIPLINE_KAFKA_BOOTSTRAP", "DRIPLINE_TOPIC_PREFIX"})
+ELSEWHERE = frozenset(PREFIX + name.upper() for name in ServeSettings.model_fields) | {"DRIPLINE_TEST_DATABASE"}
 """Read by `serve` and by the tests alone."""
 
 

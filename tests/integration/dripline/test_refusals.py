@@ -44,9 +44,8 @@ def test_no_playbook_there(tmp_path: Path):
 
 
 def test_a_port_in_use_names_the_remedy(taken: int):
-    assert refusal(port=taken) == (
-        f'port {taken} on 127.0.0.1 is in use; take another: make run ARGS="--port {taken + 1}" (or dripline run --port {taken + 1})'
-    )
+    again = f"--port {taken + 1} --data data"
+    assert refusal(port=taken) == f'port {taken} on 127.0.0.1 is in use; take another: make run ARGS="{again}" (or dripline run {again})'
 
 
 def test_an_address_that_is_not_ours():
