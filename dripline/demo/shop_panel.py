@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from services.console.ahead import ahead, graphs_of
 from services.console.telling import told_traits
 from services.console.together import Caller, Together
 from services.console.words import plain
-from shared.http import Problem
 
 MAILS = EVENTS = 5
 UNTOLD = frozenset({"Readiness Changed", "Lead Created"})
 """Events that say what the panel shows already."""
-
-DEED = {"handoff": "tells sales", "branch": "looks which way to go", "split": "draws a way", "exit": "ends", "update": "notes it"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ async def see(together: Together, caller: Caller, visitor: Visitor) -> Sight | N
         together.ask(caller, "mailer", "/api/deliveries", {"lead_id": lead_id, "kind": "email", "limit": str(MAILS)}),
         together.ask(caller, "scoring", f"/api/leads/{quote(lead_id, safe='')}/events", {"limit": str(4 * EVENTS)}),
     )
-    graphs = await _graphs(together, caller, lead["enrollments"])
+    graphs = await graphs_of(together, caller, lead["enrollments"])
     return Sight(
         lead | {"consent": lead.get("consent") or {}},
         {name: plain(value) for name, value in told_traits(lead).items()},
@@ -77,21 +75,6 @@ async def see(together: Together, caller: Caller, visitor: Visitor) -> Sight | N
         mails["items"],
         [event for event in events["items"] if event["name"] and event["name"] not in UNTOLD][:EVENTS],
     )
-
-
-async def _graphs(together: Together, caller: Caller, enrollments: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The journeys that these walks are of, by name; one that is no longer published has no steps."""
-    names = sorted({enrollment["journey"] for enrollment in enrollments})
-    found = await asyncio.gather(*(_graph(together, caller, name) for name in names))
-    return dict(zip(names, found, strict=True))
-
-
-async def _graph(together: Together, caller: Caller, name: str) -> dict[str, Any]:
-    try:
-        graph: dict[str, Any] = await together.ask(caller, "journeys", f"/api/journeys/{quote(name, safe='')}")
-    except Problem:
-        return {}
-    return graph
 
 
 def told(enrollment: Mapping[str, Any], graph: Mapping[str, Any]) -> Walk:
@@ -107,33 +90,6 @@ def told(enrollment: Mapping[str, Any], graph: Mapping[str, Any]) -> Walk:
 def _by_what_is_next(walk: Walk) -> tuple[bool, str]:
     """Those under way first, what is due soonest before all."""
     return not walk.active, walk.wake_at or ""
-
-
-def ahead(here: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:
-    """What a walk under way does now, and then: `waits, then mails cart-reminder`. Pure."""
-    match here.get("kind"):
-        case "wait":
-            return f"waits, then {_deed(nodes.get(here.get('next') or ''))}"
-        case "wait_for":
-            return " or ".join(f"waits for {_awaited(case)}, then {_deed(nodes.get(case.get('next') or ''))}" for case in here["cases"])
-        case "send":
-            return f"is about to mail {here.get('template')}"
-        case "handoff":
-            return "waits for an answer of sales"
-        case _:
-            return f"is at {here.get('step') or 'a step of an earlier version'}"
-
-
-def _awaited(case: Mapping[str, Any]) -> str:
-    return ", ".join(case.get("events") or ()) or str(case.get("when"))
-
-
-def _deed(node: Mapping[str, Any] | None) -> str:
-    if node is None:
-        return "is at its end"
-    if node.get("kind") == "send":
-        return f"mails {node.get('template')}"
-    return DEED.get(str(node.get("kind")), "goes on")
 
 
 def _ended(enrollment: Mapping[str, Any]) -> str:

@@ -51,6 +51,7 @@ class Walk:
     tone: str
     story: str
     wake_at: str | None
+    ahead: str = ""  # what it does now and then, where the journey's graph says so
 
 
 UNSETTLED = frozenset({"deferred", "failed", "in_doubt"})
@@ -71,7 +72,7 @@ def line(item: Mapping[str, Any]) -> Line | None:
             return None if item["name"] in SAID_BY_THE_DELIVERY else _event(item)
 
 
-def walk(enrollment: Mapping[str, Any]) -> Walk:
+def walk(enrollment: Mapping[str, Any], ahead: str = "") -> Walk:
     """Where an enrollment stands: waiting at a step, done, or ended early and why."""
     active = enrollment["status"] == "active"
     converted = bool(enrollment.get("converted_at"))
@@ -86,7 +87,7 @@ def walk(enrollment: Mapping[str, Any]) -> Walk:
     holdout = " (holdout)" if enrollment.get("holdout") else ""
     under_way = bool(enrollment.get("message_under_way"))
     wake_at = enrollment.get("wake_at") if active and not under_way else None
-    return Walk(enrollment["journey"], enrollment.get("key") or "", where, tone, story + holdout, wake_at)
+    return Walk(enrollment["journey"], enrollment.get("key") or "", where, tone, story + holdout, wake_at, ahead)
 
 
 def told_traits(lead: Mapping[str, Any]) -> dict[str, Any]:

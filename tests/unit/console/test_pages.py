@@ -179,3 +179,42 @@ async def test_a_session_is_no_key_for_the_api():
     await browser.get("/api/leads")
     assert "authorization" not in upstreams.asked[0].headers
     assert "cookie" not in upstreams.asked[0].headers
+
+
+async def test_the_lead_page_says_what_comes_next():
+    upstreams = a_lead_known_everywhere()
+    steps = [{"step": "pause", "kind": "wait", "next": "again"}, {"step": "again", "kind": "send", "template": "welcome-2"}]
+    upstreams.answers["journeys", "/api/journeys/welcome"] = {"journey": "welcome", "steps": steps}
+    async with signed_in(upstreams) as browser:
+        page = (await browser.get("/leads/l1")).text
+    assert "waits, then mails welcome-2" in page
+
+
+async def test_the_list_is_narrowed_by_readiness_and_by_who_sleeps():
+    upstreams = a_lead_known_everywhere()
+    async with signed_in(upstreams) as browser:
+        page = (await browser.get("/", params={"min_readiness": "7", "sleeping": "true"})).text
+    asked = next(one for one in upstreams.asked if one.path == "/api/leads")
+    assert (asked.params["min_readiness"], asked.params["sleeping"]) == ("7", "true")
+    assert '<option value="7" selected>' in page
+
+
+async def test_the_figures_are_put_together_from_three_services():
+    by_readiness = {str(value): 0 for value in range(1, 11)} | {"7": 1234}
+    people = dict.fromkeys(
+        ("total", "known", "mailable", "hot", "sleeping", "new", "merged", "orders", "customers", "repeat_customers"), 1234
+    )
+    mail = dict.fromkeys(("sent", "opened", "clicked", "unsubscribed", "bounced", "complaints"), 2)
+    rates = dict.fromkeys(("opened_rate", "clicked_rate", "unsubscribed_rate", "bounced_rate", "complaints_rate"))
+    handoffs = dict.fromkeys(("given", "open", "accepted", "rejected", "expired"), 1) | {"median_answer_seconds": 7200.0}
+    walks = {"journey": "welcome", "entered": 4, "converted": 1, "conversion": 0.25, "holdout": 0, "holdout_conversion": None}
+    upstreams = a_lead_known_everywhere()
+    upstreams.answers["scoring", "/api/kpi"] = {"days": 7, "leads": people | {"by_readiness": by_readiness}}
+    upstreams.answers["journeys", "/api/kpi"] = {"days": 7, "journeys": [walks]}
+    upstreams.answers["mailer", "/api/kpi"] = {"days": 7, "mail": mail | rates, "handoffs": handoffs}
+    async with signed_in(upstreams) as browser:
+        page = (await browser.get("/kpi", params={"days": "7"})).text
+        whole = (await browser.get("/api/kpi", params={"days": "7"})).json()
+    for said in ("1\u202f234", "25.0%", "2 hours", "welcome"):
+        assert said in page
+    assert set(whole) == {"days", "leads", "journeys", "mail", "handoffs"}
