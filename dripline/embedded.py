@@ -124,7 +124,7 @@ def build_house(folder: DataFolder, settings: RunSettings, url: str, password: s
     ports = Ports(log, database, clock, keys, Playbooks(database, clock), Signer(secret))
     environ = playbook_environment(url, folder.webhook_secret(), demo=demo)
     reception = Reception(Mailbox(folder.mailbox)) if settings.smtp_url is None else None
-    services = _stages(settings, ports, url, environ, reception)
+    services = _stages(settings, ports, log, url, environ, reception)
     shop = [Shop(write_key, ports.signer, clock, speed).room()] if demo else []
     rooms = [*shop, *_mailbox(reception), *_sales_inbox(folder, url, environ, clock, services["mailer"].app)]
     erasing = HouseErasing(database, log, clock, Marks(ports.signer), {room.title: room.forget for room in rooms if room.forget})
@@ -142,7 +142,9 @@ def _fixed(write_key: str, api_key: str) -> list[tuple[str, Key]]:
     ]
 
 
-def _stages(settings: RunSettings, ports: Ports, url: str, environ: Mapping[str, str], reception: Reception | None) -> dict[str, Service]:
+def _stages(
+    settings: RunSettings, ports: Ports, log: EmbeddedLog, url: str, environ: Mapping[str, str], reception: Reception | None
+) -> dict[str, Service]:
     mailer_settings = read_settings(
         MailerSettings,
         smtp_url=reception.url if reception else settings.smtp_url,
@@ -153,7 +155,7 @@ def _stages(settings: RunSettings, ports: Ports, url: str, environ: Mapping[str,
     ours = environ["SALES_WEBHOOK_URL"] if is_demo_sales(environ, url) else ""
     webhooks = HouseSender(ours, allow_private=settings.allow_private_webhooks)
     return {
-        "ingest": ingest.build(read_settings(IngestSettings), ports),
+        "ingest": ingest.build(read_settings(IngestSettings), ports, [log.check]),
         "scoring": scoring.build(read_settings(ScoringSettings), ports, environ),
         "journeys": journeys.build(read_settings(JourneysSettings), ports, environ),
         "mailer": mailer.build(mailer_settings, ports, environ=environ, webhooks=webhooks),

@@ -29,6 +29,8 @@ _SEGMENT_BYTES = 64 << 20
 _COMMIT_BYTES = 4 << 20
 _LARGEST_RECORD = 8 << 20
 _LARGEST_APPEND = 64 << 20
+_ROOM = 32 << 20
+"""Bytes that must be free on the disk: a commit of each topic, and the database's."""
 _UNFINISHED = ".new"
 
 _Loop = asyncio.AbstractEventLoop
@@ -61,6 +63,7 @@ class EmbeddedLog:
         self._opening = threading.Lock()
         self._waiting: SimpleQueue[_Append | None] = SimpleQueue()
         self._closed = False
+        self._trouble: Exception | None = None  # of the last commit, where it failed
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for found in sorted(folder.iterdir()):
@@ -93,6 +96,14 @@ class EmbeddedLog:
         readers = self._topics[topic].readers if topic in self._topics else ()
         moments = (reader.unsettled_since() for reader in readers if reader.group == group)
         return min((moment for moment in moments if moment is not None), default=None)
+
+    async def check(self) -> None:
+        """Raises Outage where appends fail, or soon will for want of room on the disk."""
+        if self._trouble is not None:
+            raise Outage(f"the log takes nothing: {self._trouble}")
+        disk = os.statvfs(self._folder)
+        if disk.f_bavail * disk.f_frsize < _ROOM:
+            raise Outage(f"{self._folder}: less than {_ROOM >> 20} MiB are left on the disk")
 
     async def close(self) -> None:
         """Ends when every append so far is on the disk."""
@@ -191,6 +202,7 @@ class EmbeddedLog:
                     partition.seal()
             except Exception as problem:  # noqa: BLE001  the writer outlives whatever happens; who appended is told
                 failed[partition] = problem
+        self._trouble = next(iter(failed.values()), None)
         self._answer(taken, failed)
 
     def _answer(self, taken: Sequence[_Append], failed: dict[Partition, Exception]) -> None:

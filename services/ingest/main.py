@@ -1,5 +1,6 @@
 """Builds ingest: its HTTP face, and the loop that keeps what it refused."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from services.ingest.api import TrackingApi
@@ -10,18 +11,18 @@ from services.ingest.website import website_routes
 from shared.consumer import Consumer
 from shared.erasing import Marks, erasure_routes
 from shared.housekeeping import Chore
-from shared.http import service_app
+from shared.http import Check, service_app
 from shared.letters_api import dead_letter_routes
 from shared.service import Ports, Service
 from shared.wire import DEAD_LETTERS
 from shared.work import Outbox
 
 
-def build(settings: IngestSettings, ports: Ports) -> Service:
-    """Ingest, not yet started."""
+def build(settings: IngestSettings, ports: Ports, checks: Sequence[Check] = ()) -> Service:
+    """Ingest, not yet started. `checks` say whether the log takes anything."""
     outbox = Outbox("ingest", ports.database, ports.log, ports.clock)
     website = website_routes(ports.keys, settings.public_url)
-    pages = service_app("ingest", ports, [dead_letter_routes(ports, outbox), erasure_routes(ports, outbox.service), website])
+    pages = service_app("ingest", ports, [dead_letter_routes(ports, outbox), erasure_routes(ports, outbox.service), website], checks)
     letters = Consumer(DEAD_LETTERS, ports, outbox, Letters(Marks(ports.signer)).on_records)
     return Service(
         "ingest",

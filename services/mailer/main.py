@@ -1,7 +1,7 @@
 """Builds the mailer: its HTTP face, the consumers that fill the ledger, the scheduler that empties it."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -30,6 +30,7 @@ from services.mailer.policy import WAITING, Delivery
 from services.mailer.preference_pages import create_preference_pages
 from services.mailer.readers import LedgerReaders
 from services.mailer.relay import parse_smtp_url
+from services.mailer.relay_check import RelayCheck
 from services.mailer.scheduler import Scheduler
 from services.mailer.settings import MailerSettings
 from services.mailer.smtp import SmtpTransport
@@ -39,7 +40,7 @@ from services.mailer.wishes import LedgerWishes
 from shared.consumer import Consumer
 from shared.erasing import Marks, erasure_routes
 from shared.housekeeping import Chore
-from shared.http import service_app
+from shared.http import Check, service_app
 from shared.kpi_api import kpi_routes
 from shared.letters_api import dead_letter_routes
 from shared.metronome import Metronome
@@ -62,7 +63,9 @@ def build(
     outbox = Outbox(NAME, ports.database, ports.log, ports.clock)
     editions = Editions(ports.playbooks, environ)
     links = Links(ports.signer, settings.public_url)
-    mail = mail or SmtpTransport(parse_smtp_url(settings.smtp_url.get_secret_value()))
+    relay = parse_smtp_url(settings.smtp_url.get_secret_value())
+    checks = [RelayCheck(relay)] if mail is None else []
+    mail = mail or SmtpTransport(relay)
     webhooks = webhooks or WebhookTransport(settings.allow_private_webhooks)
     scheduler = build_scheduler(ports, outbox, editions, links, mail, webhooks, alone=settings.sole_owner)
     metronome = Metronome(NAME, ports.clock, scheduler.tick, ports.database.changes)
@@ -82,7 +85,7 @@ def build(
     activities = Consumer(ACTIVITIES, ports, outbox, obeying)
     return Service(
         NAME,
-        create_app(ports, outbox, editions, links, metronome.wake),
+        create_app(ports, outbox, editions, links, metronome.wake, checks),
         loops=[messages.run, activities.run, deliver, Metronome("hand-offs", ports.clock, desk.tick).run],
         chores=[
             Chore("mailer outbox", timedelta(seconds=5), outbox.sweep),
@@ -108,8 +111,10 @@ def build_scheduler(
     return Scheduler(outbox, ports.database, ports.clock, ledger, editions, attempts, settle, alone=alone)
 
 
-def create_app(ports: Ports, outbox: Outbox, editions: Editions, links: Links, wake: Callable[[], None]) -> FastAPI:
-    """The mailer's HTTP face. `wake` tells the scheduler that something may be due."""
+def create_app(
+    ports: Ports, outbox: Outbox, editions: Editions, links: Links, wake: Callable[[], None], checks: Sequence[Check] = ()
+) -> FastAPI:
+    """The mailer's HTTP face. `wake` tells the scheduler that something may be due, `checks` whether the mail server answers."""
     readers = LedgerReaders(outbox, ports.database, editions)
     wishes, answers = LedgerWishes(outbox, ports.database, editions), LedgerConfirmations(outbox, ports.database, editions)
     desk = HandoffDesk(outbox, ports.database, editions, links.respond_url)
@@ -129,4 +134,4 @@ def create_app(ports: Ports, outbox: Outbox, editions: Editions, links: Links, w
         create_handoff_pages(desk, links, ports.clock),
         create_preference_pages(wishes, answers, links, ports.clock),
     ]
-    return service_app(NAME, ports, routers)
+    return service_app(NAME, ports, routers, checks)

@@ -319,6 +319,19 @@ async def test_a_full_disk_is_an_outage_that_leaves_nothing_behind(tmp_path: Pat
     assert await all_of(opened(), 2) == [b"first", b"second"]
 
 
+async def test_readiness_says_so_while_nothing_can_be_written(tmp_path: Path, opened: Open) -> None:
+    log = opened()
+    await append(log, b"first")
+    await log.check()
+    (segment,) = segments(tmp_path)
+    with no_file_larger_than(segment.stat().st_size + 10), pytest.raises(Outage):
+        await append(log, os.urandom(100))
+    with pytest.raises(Outage, match="the log takes nothing"):
+        await log.check()
+    await append(log, b"second")
+    await log.check()
+
+
 async def test_a_topic_that_cannot_be_made_is_an_outage(tmp_path: Path, opened: Open) -> None:
     log = opened()
     (tmp_path / "log" / "events").write_text("in the way")
