@@ -296,3 +296,19 @@ def test_an_address_of_a_page_that_needs_a_session_leads_there_after_signing_in(
     assert answer.status_code == 303
     assert urllib.parse.parse_qs(urllib.parse.urlsplit(answer.headers["Location"]).query) == {"next": ["/demo/sales"]}
     assert console.get("/demo/sales").status_code == 200
+
+
+def test_a_person_is_erased_by_the_command_and_nothing_is_left(house: House):
+    house.reader("forgotten-fay", name="Fay Forgotten")
+    house.event("forgotten-fay", "Greeting Asked")
+    until(lambda: house.mails("forgotten-fay"))
+    exported = json.loads(house.command("export", "forgotten-fay@example.com").stdout)
+    assert exported["profile"]["traits"]["name"] == "Fay Forgotten"
+    told = house.told("erase", "forgotten-fay@example.com", "--yes")
+    assert [one["done"] for one in told["items"]] == [True]
+    assert house.mails("forgotten-fay") == []
+    assert house.command("lead", "forgotten-fay").returncode == 1
+    said = (b"forgotten-fay", b"Fay Forgotten")
+    held = [str(path) for path in house.data.rglob("*") if path.is_file() and any(one in path.read_bytes() for one in said)]
+    assert held == []
+    assert house.told("audit")["ok"]
