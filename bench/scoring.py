@@ -22,6 +22,7 @@ from shared.keys import KeyRing
 from shared.playbooks import Playbooks, read_folder
 from shared.positions import StoredPositions
 from shared.service import Ports
+from shared.serving import relax_collector
 from shared.signing import Signer
 
 EVENTS, LEADS, BATCH = 20_000, 5_000, 500
@@ -30,6 +31,7 @@ START = datetime(2027, 3, 1, tzinfo=UTC)
 
 def rows() -> Iterator[Row]:
     values = [_event(number) for number in range(EVENTS)]
+    relax_collector()  # as `run` does at its start; the floor gains as well
     yield paired("scoring with its transaction", lambda: asyncio.run(_ours(values)), lambda: _plain(values), "events/s", 0.5)
 
 
