@@ -195,7 +195,8 @@ class Roster:
     def _merge(self, lead_id: str, other_id: str, cause: Event) -> None:
         """The other becomes part of the lead: profile, evidence, and what leads to it."""
         mine, theirs = self.leads[lead_id], self.leads.pop(other_id)
-        lead, kept, refused = join(mine.lead, mine.kept, theirs.lead, theirs.kept)
+        on_a_claim = not cause.trusted and mine.lead.user_id is not None and theirs.lead.user_id is None
+        lead, kept, refused = join(mine.lead, mine.kept, theirs.lead, theirs.kept, on_a_claim=on_a_claim)
         self.tombstones[other_id] = lead_id
         self.merged[other_id] = theirs.sequence
         self.changed.discard(other_id)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from services.scoring.history import Noted, join_histories, join_orders, purchase, remember
 from services.scoring.identity import is_usable
-from services.scoring.reach import Reach, both, heard, reachable
+from services.scoring.reach import Reach, both, claimed_by, heard, reachable
 from services.scoring.readiness import earned_at
 from services.scoring.registers import Said, is_later, later
 from shared.wire import OURSELVES, Event, Lead, encode, replace
@@ -74,8 +74,11 @@ def observe(lead: Lead, kept: Kept, event: Event, noted: Noted) -> Observed:
     return Observed(replace(lead, **seen), kept, refused)
 
 
-def join(lead: Lead, kept: Kept, other: Lead, other_kept: Kept) -> Observed:
-    """The profile of two leads that are one person, under the first one's id; what it holds has its place before what the other brings."""
+def join(lead: Lead, kept: Kept, other: Lead, other_kept: Kept, *, on_a_claim: bool = False) -> Observed:
+    """The profile of two leads that are one person, under the first one's id; what it holds has its place before what the other brings.
+
+    `on_a_claim`: only a browser says that the other, a visitor, is the first, a customer.
+    """
     brought = sorted(other_kept.trait_at.items(), key=lambda word: (word[0] in other.traits, word[1], word[0]))  # first what makes room
     said = ((name, other.traits.get(name), at) for name, at in brought)
     traits, trait_at, refused = _admitted(lead.traits, kept.trait_at, said)
@@ -85,7 +88,7 @@ def join(lead: Lead, kept: Kept, other: Lead, other_kept: Kept) -> Observed:
         trait_at,
         tag_at,
         other_kept.company_at if theirs else kept.company_at,
-        both(kept.reach, other_kept.reach),
+        claimed_by(other_kept.reach, kept.reach) if on_a_claim else both(kept.reach, other_kept.reach),
         later(kept.zone, other_kept.zone),
         later(kept.locale, other_kept.locale),
     )

@@ -3,8 +3,9 @@
 what is said ──heard──► namings of an address and words of consent, by their own times ──reachable──► the lead's address and consent
 
 An address that a server named counts; one that only a browser posted is shown, but nothing is mailed to it. One named with a user id
-outranks one named for a device alone; one that came with a consent event takes the place of no other. A consent belongs to the address
-that it names, else to the one that held by then; a withdrawal is for all of them. Marketing and each topic are words of their own.
+outranks one named for a device alone; one that came with a consent event takes the place of no other. Who confirms an address, or asks
+for mail in a browser, speaks for his device. A consent belongs to the address that it names, else to the one that held by then; a
+withdrawal is for all of them. Marketing and each topic are words of their own.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -85,6 +86,24 @@ def both(one: Reach, other: Reach) -> Reach:
     return _naming(joined, other.told)
 
 
+def claimed_by(visitor: Reach, customer: Reach) -> Reach:
+    """Both, where only a browser says that this visitor is the customer: mail for him goes to no address that the visitor brings.
+
+    Where none is known of the customer, not even a posted one, the visitor's is his. What the visitor agreed to stays with its address.
+    """
+    holder = _holder(customer.told)
+    posted = customer.posted.what if customer.posted is not None else None
+    standing = (holder.what if holder is not None else None) or posted
+    if standing is None:
+        return both(customer, visitor)
+    is_confirmed = any(one.claimed and is_same(one.what, standing) for one in customer.told)
+    kept = tuple(one for one in visitor.told if is_same(one.what, standing) or not (one.claimed or is_confirmed))
+    if kept == visitor.told:
+        return both(customer, visitor)
+    given, lent = (_bound(visitor, word) for word in (visitor.given, visitor.lent))
+    return both(customer, visitor._replace(told=kept, given=given, lent=lent))
+
+
 def reachable(reach: Reach) -> dict[str, Any]:
     """The lead's address and consent that hold now."""
     holder = _holder(reach.told)
@@ -152,7 +171,7 @@ def _confirmed(reach: Reach, event: Event, at: datetime, of_customer: bool) -> R
     if address is None:
         return reach
     source = str(event.properties.get("source") or "double_opt_in")
-    reach = _naming(reach, [Told(address, at, of_customer, claimed=True)])
+    reach = _naming(reach, [Told(address, at, of_customer=False, claimed=True)])
     return _agreed(reach, True, {}, Consent(address=address, source=source, at=at), of_customer)
 
 
@@ -165,7 +184,7 @@ def _asked_for(reach: Reach, event: Event, at: datetime, of_customer: bool) -> R
     if address is None and _holder(reach.told) is None and reach.posted is not None:
         address = reach.posted.what
     if address is not None:
-        reach = _naming(reach, [Told(address, at, of_customer, claimed=True)])
+        reach = _naming(reach, [Told(address, at, of_customer and event.trusted, claimed=True)])
     return _agreed(reach, True, {}, Consent(address=address, source=event.name, at=at), of_customer)
 
 
@@ -204,8 +223,12 @@ def _settled(reach: Reach, word: Consent, first: Told) -> Consent:
     """A consent that names no address, before the naming it goes by is forgotten."""
     if word.at is None or word.address is not None or first.begins <= word.at:
         return word
-    owner = _owner(reach, word)
-    return replace(word, address=NOBODYS if owner is None else owner)
+    return _bound(reach, word)
+
+
+def _bound(reach: Reach, word: Consent) -> Consent:
+    """A consent with the address that it goes by."""
+    return word if word.at is None else replace(word, address=_owner(reach, word) or NOBODYS)
 
 
 def _doubted(word: Consent, told: tuple[Told, ...], said: Sequence[Told]) -> Consent:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scoring.reach import MOST_TOLD, ConsentRule, Reach, both, heard, reachable
+from services.scoring.reach import MOST_TOLD, ConsentRule, Reach, both, claimed_by, heard, reachable
 from services.scoring.words import Act, acts, is_unclear
 from shared.wire import OURSELVES, Event
 from tests.builders import NOON, an_event
@@ -201,6 +201,25 @@ def test_the_same_words_in_any_order_come_to_the_same(orders: tuple[list[Event],
 def test_two_leads_that_become_one_come_to_what_one_would(words: list[tuple[Event, bool]]):
     left, right = (after(*(word for word, first in words if first is side)) for side in (True, False))
     assert reachable(both(left, right)) == reachable(after(*(word for word, _ in words))) == reachable(both(right, left))
+
+
+VISITS = st.one_of(
+    st.builds(lambda minute, email: ours(minute, "Consent Given", address=email), MINUTES, st.just(EVE)),
+    st.builds(lambda minute, email: asked(minute, email, user=False, trusted=True), MINUTES, st.just(EVE)),
+    st.builds(lambda minute, consent: told(minute, EVE, user=False, **consent), MINUTES, CONSENTS),
+)
+
+
+@given(st.lists(WORDS, max_size=4), st.lists(VISITS, max_size=12))
+def test_where_only_a_browser_says_who_a_visitor_is_no_confirmed_address_is_replaced_and_no_consent_made(
+    words: list[Event], visits: list[Event]
+):
+    customer = after(ours(6, "Consent Given", address=ANA), *words)
+    joined = reachable(claimed_by(after(*visits), customer))
+    before = reachable(customer)
+    if before["email"] == ANA:
+        assert joined["email"] == ANA
+        assert before["consent"].marketing or not joined["consent"].marketing
 
 
 LATE = st.lists(WORDS, min_size=9, max_size=60)
