@@ -5,6 +5,7 @@ The services' graves say who is to be forgotten, as keyed hashes. A crash at any
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.console.pages import Forget
 from shared.clock import Clock
 from shared.db import Database, among
-from shared.embedded_log import EmbeddedLog
+from shared.embedded_log import EmbeddedLog, Ends
 from shared.erasing import ERASURES, GRAVES, Marks, bury, find_erasure
 from shared.errors import Outage
 from shared.log import Record
@@ -32,6 +33,20 @@ AGAIN_AFTER = timedelta(hours=1)
 """Late events of an erased person lie in the log too: it is rewritten again, not for each of them."""
 
 
+@dataclass(slots=True)
+class _Round:
+    """Those who are forgotten together, and how far the house is with it.
+
+    Who becomes due meanwhile waits for the next: her traces may lie behind this one's end.
+    """
+
+    due: Mapping[str, int]
+    graves: Mapping[str, datetime]
+    began: Ends  # of the log, when they became due
+    sealed: Ends | None = None
+    removed: dict[str, int] = field(default_factory=dict)
+
+
 class HouseErasing:
     """Looks whom all services have forgotten, and forgets them too. `rooms` are what the house keeps beside database and log, by name."""
 
@@ -41,27 +56,47 @@ class HouseErasing:
         self._clock = clock
         self._marks = marks
         self._rooms = rooms
+        self._round: _Round | None = None  # kept from look to look; a restart begins it anew
 
     async def look(self) -> None:
         """Forget who is to be forgotten. Raises Outage where that must wait; the next look tries again."""
-        async with self._database.reading() as connection:
-            due = await _due(connection, self._clock.now())
-            graves = await _graves(connection, due)
-        if not due:
+        self._round = self._round or await self._begun()
+        if self._round is None:
             return
-        await self._await_outboxes(Cleaner(self._marks, graves))
-        removed = {"log": await self._log.rewrite(Cleaner(self._marks, graves).clean)}
-        for what, forget in self._rooms.items():
-            removed[what] = await asyncio.to_thread(forget, lambda name: self._marks.of(name) in graves)
-        await self._database.empty_journal()
+        await self._forget(self._round)
         async with self._database.transaction() as connection:
-            for lead_id, late in due.items():
-                await _note(connection, lead_id, late, removed, self._clock.now())
+            for lead_id, late in self._round.due.items():
+                await _note(connection, lead_id, late, self._round.removed, self._clock.now())
+        self._round = None
 
     async def of(self, lead_id: str) -> dict[str, Any] | None:
         """How far the house is with forgetting a lead; None before it began."""
         async with self._database.reading() as connection:
             return await find_erasure(connection, HOUSE, lead_id)
+
+    async def _begun(self) -> _Round | None:
+        async with self._database.reading() as connection:
+            due = await _due(connection, self._clock.now())
+            graves = await _graves(connection, due)
+        return _Round(due, graves, self._log.ends()) if due else None
+
+    async def _forget(self, current: _Round) -> None:
+        """What is done of a round stays done, should the rest have to wait."""
+        if "log" not in current.removed:
+            current.removed["log"] = await self._rewrite_log(current)
+        for what, forget in self._rooms.items():
+            if what not in current.removed:
+                current.removed[what] = await asyncio.to_thread(forget, lambda name: self._marks.of(name) in current.graves)
+        await self._database.empty_journal()
+
+    async def _rewrite_log(self, current: _Round) -> int:
+        """Seals once all is handled that was there: what the services still told of it lies before the seal too."""
+        cleaner = Cleaner(self._marks, current.graves)
+        if current.sealed is None:
+            await self._log.check_handled(current.began)
+            await self._await_outboxes(cleaner)
+            current.sealed = await self._log.seal()
+        return await self._log.rewrite(cleaner.clean, current.sealed)
 
     async def _await_outboxes(self, cleaner: Cleaner) -> None:
         """What was published lies there until its service's next commit, or its next sweep."""

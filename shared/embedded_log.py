@@ -9,7 +9,7 @@ import asyncio
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +36,9 @@ _UNFINISHED = ".new"
 _Loop = asyncio.AbstractEventLoop
 _Future = asyncio.Future[None]
 _Records = Sequence[tuple[str, bytes]]
+
+Ends = Mapping[tuple[str, int], int]
+"""An offset of each partition, by topic and number."""
 
 
 @dataclass(slots=True)
@@ -128,23 +131,40 @@ class EmbeddedLog:
                 dropped += partition.drop(moment, min(floors, default=partition.end.offset))
         return dropped
 
-    async def rewrite(self, clean: Callable[[str, Record], Record | None]) -> int:
-        """Let `clean` take records' places (given the topic; None leaves one as it is), in all that was appended until now.
+    def ends(self) -> Ends:
+        """Where everything ends that was appended until now."""
+        return {(name, number): partition.end.offset for name, number, partition in self._shelves()}
+
+    async def seal(self) -> Ends:
+        """Seal what was appended until now, and say where it ends. Raises Outage where the disk takes nothing."""
+        for topic in list(self._topics.values()):
+            await self._seal(topic)
+        return {(name, number): partition.bases[-1] for name, number, partition in self._shelves()}
+
+    async def check_handled(self, ends: Ends) -> None:
+        """Raises Outage while a subscribed group has still to handle something that lies before these ends."""
+        for (name, number), end in ends.items():
+            topic = self._topics[name]
+            if min([await reader.stored_position(number) for reader in topic.readers], default=end) < end:
+                raise Outage(f"{topic.partitions[number].folder}: not all of it is handled yet")
+
+    async def rewrite(self, clean: Callable[[str, Record], Record | None], sealed: Ends) -> int:
+        """Let `clean` take records' places (given the topic; None leaves one as it is), in all before `sealed`, which `seal` told.
 
         Says how many were changed. Raises Outage while a subscribed group has still to handle some of it, or the disk takes nothing; what
-        was rewritten by then stays, and the rest is as it was.
+        was rewritten by then stays, and the rest is as it was. Who tries again brings the same `sealed`: an end that moves on with every
+        append is never reached.
         """
-        for topic in list(self._topics.values()):
-            for number, partition in enumerate(topic.partitions):
-                end = partition.end.offset
-                if min([await reader.stored_position(number) for reader in topic.readers], default=end) < end:
-                    raise Outage(f"{partition.folder}: not all of it is handled yet")
+        await self.check_handled(sealed)
         changed = 0
-        for name, topic in list(self._topics.items()):
-            await self._seal(topic)
-            for partition in topic.partitions:
-                changed += await asyncio.to_thread(rewrite, partition, partial(clean, name))
+        for (name, number), end in sealed.items():
+            partition = self._topics[name].partitions[number]
+            changed += await asyncio.to_thread(rewrite, partition, partial(clean, name), end)
         return changed
+
+    def _shelves(self) -> list[tuple[str, int, Partition]]:
+        topics = list(self._topics.items())
+        return [(name, number, partition) for name, topic in topics for number, partition in enumerate(topic.partitions)]
 
     async def _seal(self, topic: Topic) -> None:
         if self._closed:

@@ -16,9 +16,12 @@ Clean = Callable[[Record], Record | None]
 """What takes a record's place; None where it stays as it is."""
 
 
-def rewrite(partition: Partition, clean: Clean) -> int:
-    """Clean every sealed segment; says how many records changed. Raises Outage where the disk takes nothing, with the log as it was."""
-    return sum(_rewrite(partition, base, clean) for base in partition.bases[:-1])
+def rewrite(partition: Partition, clean: Clean, end: int) -> int:
+    """Clean the sealed segments below offset `end`; says how many records changed.
+
+    Raises Outage where the disk takes nothing, with the segment as it was.
+    """
+    return sum(_rewrite(partition, base, clean) for base in partition.bases[:-1] if base < end)
 
 
 def _rewrite(partition: Partition, base: int, clean: Clean) -> int:

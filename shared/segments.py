@@ -50,7 +50,7 @@ class Partition:
         self.edition = 0  # how often a file was put in another's place
         for unfinished in folder.glob(f"*{UNFINISHED}"):
             unfinished.unlink()
-        self.bases = tuple(sorted(int(path.stem) for path in folder.glob("*.log"))) or (0,)
+        self.bases = self._found() or (0,)
         self._fd = os.open(self.path(self.bases[-1]), os.O_RDWR | os.O_CREAT, 0o640)
         sync_folder(folder)
         self.end = self._recover()
@@ -119,18 +119,32 @@ class Partition:
     def _roll(self) -> _End:
         end = self.end
         os.ftruncate(self._fd, end.position)
+        os.fsync(self._fd)  # what a failed append left must not come back in a file that is never looked over again
         fresh = os.open(self.path(end.offset), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
         try:
             sync_folder(self.folder)
         except OSError:
             os.close(fresh)
+            with suppress(OSError):  # what stays is passed over when the log is opened
+                self.path(end.offset).unlink()
             raise
-        os.close(self._fd)
-        self._fd = fresh
+        sealed, self._fd = self._fd, fresh
         with self.shape:
             self.bases = (*self.bases, end.offset)
         self.end = _End(end.offset, 0)
+        with suppress(OSError):  # it is on the disk already
+            os.close(sealed)
         return self.end
+
+    def _found(self) -> tuple[int, ...]:
+        """The bases of the segments there are; removes the empty ones that were begun in vain, while their predecessor was written on."""
+        bases: list[int] = []
+        for base in sorted(int(path.stem) for path in self.folder.glob("*.log")):
+            if bases and self.path(base).stat().st_size == 0 and _goes_beyond(self.path(bases[-1]), bases[-1], base):
+                self.path(base).unlink()
+            else:
+                bases.append(base)
+        return tuple(bases)
 
     def _recover(self) -> _End:
         size = os.fstat(self._fd).st_size
@@ -163,6 +177,22 @@ def _write(fd: int, frame: bytes, position: int) -> None:
     written = os.pwrite(fd, frame, position)
     while written < len(frame):
         written += os.pwrite(fd, frame[written:], position + written)
+
+
+def _goes_beyond(path: Path, base: int, offset: int) -> bool:
+    """Whether a segment holds more than what lies before `offset`; not where it breaks off earlier."""
+    ahead = base
+    position = 0
+    with path.open("rb") as segment:
+        size = os.fstat(segment.fileno()).st_size
+        while ahead < offset:
+            segment.seek(position)
+            frame = header_of(segment.read(HEADER_SIZE))
+            if frame is None or frame.offset != ahead or position + frame.size > size:
+                return False
+            ahead = frame.next_offset
+            position += frame.size
+    return ahead > offset or position < size
 
 
 def damaged(path: Path, position: int) -> ConfigurationError:

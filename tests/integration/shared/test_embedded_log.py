@@ -332,6 +332,78 @@ async def test_readiness_says_so_while_nothing_can_be_written(tmp_path: Path, op
     await log.check()
 
 
+def no_sync(folder: Path) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def no_unlink(path: Path, missing_ok: bool = False) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize("is_left_behind", [False, True])
+@pytest.mark.parametrize("sealed_later", [False, True])
+async def test_a_seal_that_failed_hides_nothing_that_is_acknowledged_after_it(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, is_left_behind: bool, sealed_later: bool
+) -> None:
+    log = opened()
+    await append(log, b"first")
+    with monkeypatch.context() as broken, pytest.raises(Outage, match="cannot begin a segment"):
+        broken.setattr("shared.segments.sync_folder", no_sync)
+        if is_left_behind:
+            broken.setattr(Path, "unlink", no_unlink)
+        await log.seal()
+    assert len(segments(tmp_path)) == (2 if is_left_behind else 1)
+    await append(log, b"second", b"third")
+    if sealed_later:
+        await log.seal()
+        await append(log, b"fourth")
+    await log.close()
+    log = opened()
+    wanted = [b"first", b"second", b"third", *([b"fourth"] if sealed_later else [])]
+    assert await all_of(log, len(wanted)) == wanted
+    await append(log, b"last")
+    await log.close()
+    assert await all_of(opened(), len(wanted) + 1) == [*wanted, b"last"]
+    assert len(segments(tmp_path)) == (2 if sealed_later else 1)
+
+
+async def test_a_crash_between_a_failed_seal_and_the_next_frames_end_leaves_a_log_that_can_be_sealed(tmp_path: Path, opened: Open) -> None:
+    log = opened()
+    await append(log, b"first", b"torn")
+    await log.close()
+    (segment,) = segments(tmp_path)
+    segment.write_bytes(segment.read_bytes()[:-3])
+    segment.with_name(f"{1:020}.log").touch()
+    log = opened()
+    await append(log, b"b-second")
+    assert await log.rewrite(without_b, await log.seal()) == 1
+    assert await all_of(log, 1) == [b"first"]
+
+
+async def test_an_empty_segment_behind_a_whole_one_stays(tmp_path: Path, opened: Open) -> None:
+    log = opened()
+    await append(log, b"first")
+    await log.seal()
+    await log.close()
+    log = opened()
+    assert [int(path.stem) for path in segments(tmp_path)] == [0, 1]
+    await append(log, b"second")
+    assert await all_of(log, 2) == [b"first", b"second"]
+
+
+async def test_an_empty_segment_behind_a_broken_one_stays_so_that_the_damage_is_seen(tmp_path: Path, opened: Open) -> None:
+    log = opened()
+    await append(log, b"first", b"second")
+    await log.seal()
+    await log.close()
+    sealed, _ = segments(tmp_path)
+    sealed.write_bytes(sealed.read_bytes()[:-3])
+    log = opened()
+    assert [int(path.stem) for path in segments(tmp_path)] == [0, 2]
+    with pytest.raises(ConfigurationError, match="damaged"):
+        await all_of(log, 2)
+
+
 async def test_a_topic_that_cannot_be_made_is_an_outage(tmp_path: Path, opened: Open) -> None:
     log = opened()
     (tmp_path / "log" / "events").write_text("in the way")
@@ -421,7 +493,7 @@ async def test_a_rewritten_log_keeps_its_offsets_and_says_nothing_of_what_is_gon
     log = opened(segment_bytes=150)
     await append(log, *(b"a%d" % number if number % 3 else b"b%d" % number for number in range(30)))
     await log.append("events", [("kb", b"b-in-the-active-one"), ("ka", b"a-in-the-active-one")])
-    assert await log.rewrite(without_b) == 11
+    assert await log.rewrite(without_b, await log.seal()) == 11
     assert not any(b"b-in" in path.read_bytes() for path in segments(tmp_path))
     wanted = [b"a%d" % number for number in range(30) if number % 3] + [b"a-in-the-active-one"]
     assert await all_of(log, len(wanted)) == wanted
@@ -435,7 +507,7 @@ async def test_a_rewritten_log_keeps_its_offsets_and_says_nothing_of_what_is_gon
 async def test_positions_move_over_what_is_gone(opened: Open) -> None:
     log = opened()
     await append(log, b"b1", b"b2")
-    assert await log.rewrite(without_b) == 2
+    assert await log.rewrite(without_b, await log.seal()) == 2
     subscription = log.subscribe("test", "events", Stored())
     batch = await asyncio.wait_for(subscription.next(10), 5)
     assert (batch.records, batch.position, batch.next_offset, batch.first) == ((), 0, 2, True)
@@ -450,9 +522,39 @@ async def test_nothing_is_rewritten_before_every_group_has_handled_it(tmp_path: 
     stored = Stored()
     log.subscribe("slow", "events", stored)
     with pytest.raises(Outage, match="not all of it is handled yet"):
-        await log.rewrite(without_b)
+        await log.rewrite(without_b, await log.seal())
     stored.offset = 1
-    assert await log.rewrite(without_b) == 1
+    assert await log.rewrite(without_b, await log.seal()) == 1
+
+
+@pytest.mark.parametrize("handled_first", [True, False])
+async def test_what_is_appended_behind_the_seal_keeps_no_rewriting_waiting(tmp_path: Path, opened: Open, handled_first: bool) -> None:
+    log = opened()
+    await append(log, b"b-old", b"a-old")
+    stored = Stored(1)
+    log.subscribe("busy", "events", stored)
+    sealed = await log.seal()
+    for number in range(5):
+        if not handled_first:
+            await append(log, b"b-behind%d" % number)
+        with pytest.raises(Outage, match="not all of it is handled yet"):
+            await log.rewrite(without_b, sealed)
+        if handled_first:
+            await append(log, b"b-behind%d" % number)
+    stored.offset = 2
+    assert await log.rewrite(without_b, sealed) == 1
+    assert await all_of(log, 6) == [b"a-old", *(b"b-behind%d" % number for number in range(5))]
+    assert len(segments(tmp_path)) == 2
+
+
+async def test_a_later_seal_does_not_widen_an_earlier_one(opened: Open) -> None:
+    log = opened()
+    await append(log, b"b1")
+    earlier = await log.seal()
+    await append(log, b"b2")
+    await log.seal()
+    assert await log.rewrite(without_b, earlier) == 1
+    assert await all_of(log, 1) == [b"b2"]
 
 
 async def test_a_reader_in_the_midst_of_a_segment_reads_on_and_can_go_back(opened: Open) -> None:
@@ -465,7 +567,7 @@ async def test_a_reader_in_the_midst_of_a_segment_reads_on_and_can_go_back(opene
     await subscription.rewind(0)
     assert await read(subscription, 7) == [b"a0", b"a1", b"a2", b"b3", b"a4", b"a5", b"a6"]
     stored.offset = 20
-    assert await log.rewrite(without_b) == 1
+    assert await log.rewrite(without_b, await log.seal()) == 1
     assert await read(subscription, 13) == [b"a%d" % number for number in range(7, 20)]
     for offset in (0, 5, 3):
         stored.offset = offset
@@ -479,7 +581,7 @@ async def test_a_full_disk_leaves_the_log_as_it_was(tmp_path: Path, opened: Open
     await append(log, *(b"b" + os.urandom(50) for _ in range(20)))
     await append(log, *(b"a" + os.urandom(50) for _ in range(20)))
     with no_file_larger_than(500), pytest.raises(Outage, match="cannot rewrite"):
-        await log.rewrite(without_b)
+        await log.rewrite(without_b, await log.seal())
     await log.close()
     log = opened()
     assert len(await all_of(log, 40)) == 40
@@ -498,7 +600,8 @@ async def main():
     log = EmbeddedLog(Path(sys.argv[1]), SystemClock(), segment_bytes=2_000)
     for number in itertools.count():
         await log.append("events", [("k", b"a%d" % number), ("k", b"b%d" % number)])
-        await log.rewrite(lambda topic, record: Record("", b'{"type":"erased"}', record.at) if record.value[:1] == b"b" else None)
+        sealed = await log.seal()
+        await log.rewrite(lambda topic, record: Record("", b'{"type":"erased"}', record.at) if record.value[:1] == b"b" else None, sealed)
         print(number, flush=True)
 
 asyncio.run(main())
