@@ -22,6 +22,7 @@ class FolderClock:
     """
 
     def __init__(self, folder: DataFolder, speed: float = 1.0) -> None:
+        self.speed = speed
         self._folder = folder
         self._ahead = AHEAD * speed
         reserved = folder.reserved_time()

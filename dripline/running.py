@@ -17,6 +17,7 @@ from dripline.check import check
 from dripline.data_folder import DataFolder
 from dripline.embedded import House, build_house
 from dripline.environment import SALES_PATH, SHOP_PATH, is_demo_sales, playbook_environment
+from dripline.folder_clock import FolderClock
 from dripline.known_settings import unknown
 from dripline.settings import RunSettings, read_settings
 from dripline.watch import EVERY as WATCH_EVERY
@@ -139,11 +140,11 @@ def url_of(door: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _warnings(house: House, settings: RunSettings) -> list[str]:
-    """What would surprise later: a clock that is ahead, links that lead nowhere."""
+def warnings(clock: FolderClock, settings: RunSettings) -> list[str]:
+    """What would surprise later: a clock that is ahead though it does not run fast now, links that lead nowhere."""
     found = unknown()
-    ahead = house.ports.clock.now() - real_now()
-    if ahead > timedelta(minutes=1):
+    ahead = clock.now() - real_now()
+    if clock.speed == 1 and ahead > timedelta(minutes=1):
         found.append(
             f"Warning: this folder once ran fast; its clock is {str(ahead).split('.')[0]} ahead, and events of today count as late."
         )
@@ -166,7 +167,7 @@ def _greeting(house: House, settings: RunSettings, new_password: str | None, *, 
         f"  tracking API  {url}/v1/   write key: {house.write_key}",
         "  secret key    " + ("DRIPLINE_API_KEY" if settings.api_key else f"in {folder / 'api_key'}") + ", for your servers and the API",
         f"Ctrl-C stops it; what it knows stays in {folder}",
-        *_warnings(house, settings),
+        *warnings(house.clock, settings),
         "",
     ]
     return "\n".join(lines) + "\n"
