@@ -48,6 +48,14 @@ class Journeys:
 
 def load(files: Mapping[str, bytes], environ: Mapping[str, str]) -> Journeys:
     """Read every journey of a playbook. Raises PlaybookError with all that is wrong, in the order of the files."""
+    journeys, troubles = survey(files, environ)
+    if troubles:
+        raise PlaybookError(troubles)
+    return journeys
+
+
+def survey(files: Mapping[str, bytes], environ: Mapping[str, str]) -> tuple[Journeys, list[Trouble]]:
+    """The journeys that can be read, to compare what they mention, and all that is wrong, in the order of the files."""
     troubles: list[Trouble] = []
     readings, journeys = [], []
     zone = _zone(files, environ)
@@ -64,9 +72,7 @@ def load(files: Mapping[str, bytes], environ: Mapping[str, str]) -> Journeys:
             troubles += reading.notes.troubles
     collected = _collected(journeys, readings)
     troubles += collected.round_trips(lambda _: False)
-    if troubles:
-        raise PlaybookError(sorted(troubles, key=lambda trouble: (trouble.file, trouble.line, trouble.column)))
-    return collected
+    return collected, sorted(troubles, key=lambda trouble: (trouble.file, trouble.line, trouble.column))
 
 
 def _zone(files: Mapping[str, bytes], environ: Mapping[str, str]) -> ZoneInfo:

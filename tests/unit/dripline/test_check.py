@@ -34,13 +34,17 @@ def test_the_starter_playbook_has_no_mistakes():
 def test_a_template_that_is_not_there_is_named_where_it_is_used():
     book = edited("journeys/welcome.yaml", "send: welcome-1", "send: welcom-1")
     where = place(book, "journeys/welcome.yaml", "welcom-1")
-    assert troubles(book) == [f"{where}: there is no template `welcom-1`, did you mean `welcome-1`?; add it as templates/welcom-1.html"]
+    assert troubles(book) == [
+        f"{where}: there is no template `welcom-1`, did you mean `welcome-1`? If not, add it as templates/welcom-1.html"
+    ]
 
 
 def test_an_endpoint_that_is_not_there_is_named_where_it_is_used():
     book = edited("journeys/sales-handoff.yaml", "handoff: sales", "handoff: salse")
     where = place(book, "journeys/sales-handoff.yaml", "salse")
-    assert troubles(book) == [f"{where}: there is no endpoint `salse`, did you mean `sales`?; add it to `endpoints` in playbook.yaml"]
+    assert troubles(book) == [
+        f"{where}: there is no endpoint `salse`, did you mean `sales`? If not, add it to `endpoints` in playbook.yaml"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +71,32 @@ def test_a_topic_that_is_not_there_is_named_where_it_is_used():
     assert troubles(book) == [f"{where}: there is no topic `offers`; add it to `topics` in playbook.yaml"]
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"journeys/nurture.yaml": b"journey: nurture\nsteps: 7\n"},
+        {"readiness.yaml": b"hot: none\n"},
+        {"templates/welcome-1.html": b"{% if %}"},
+        {"playbook.yaml": STARTER.files["playbook.yaml"].replace(b"late_after: 1d", b"late_after: soon")},
+        {"playbook.yaml": STARTER.files["playbook.yaml"].replace(b"${SALES_WEBHOOK_URL}", b"nowhere")},
+    ],
+)
+def test_names_that_are_not_there_are_told_while_another_part_cannot_be_read(broken: dict[str, bytes]):
+    walk = b"journey: new\ntopic: lettrs\ntrigger: {event: Seen}\nsteps:\n  - {send: welcom-1}\n  - {handoff: salse}\n"
+    found = troubles(playbook_of(dict(STARTER.files) | broken | {"journeys/new.yaml": walk}))
+    assert [text for text in found if text.startswith("journeys/new.yaml")] == [
+        "journeys/new.yaml:2:8: there is no topic `lettrs`, did you mean `letters`? If not, add it to `topics` in playbook.yaml",
+        "journeys/new.yaml:5:12: there is no template `welcom-1`, did you mean `welcome-1`? If not, add it as templates/welcom-1.html",
+        "journeys/new.yaml:6:15: there is no endpoint `salse`, did you mean `sales`? If not, add it to `endpoints` in playbook.yaml",
+    ]
+    assert {text.partition(":")[0] for text in found} == {"journeys/new.yaml", *broken}
+
+
+def test_no_name_is_called_missing_where_the_part_that_would_know_it_cannot_be_read():
+    found = troubles(playbook_of(dict(STARTER.files) | {"playbook.yaml": b"name: [\n"}))
+    assert {text.partition(":")[0] for text in found} == {"playbook.yaml"}
+
+
 def test_a_key_that_no_part_knows_is_named_with_what_was_meant():
     book = edited("playbook.yaml", "late_after: 1d", "late_afer: 1d")
     assert troubles(book) == [f"{place(book, 'playbook.yaml', 'late_afer')}: unknown key `late_afer`, did you mean `late_after`?"]
@@ -84,10 +114,11 @@ def test_a_playbook_of_any_text_is_a_mistake_and_no_crash(content: str):
 
 def test_a_file_that_nothing_reads_is_a_mistake():
     found = troubles(playbook_of(dict(STARTER.files) | {"redinees.yaml": b"hot: 9\n", "journey/welcome.yaml": b"", "mails/a.html": b""}))
-    assert [text.partition(";")[0] for text in found] == [
-        "journey/welcome.yaml:1:1: nothing reads this folder, did you mean `journeys/`?",
-        "mails/a.html:1:1: nothing reads this folder",
-        "redinees.yaml:1:1: nothing reads this file, did you mean `readiness.yaml`?",
+    rooms = "a playbook has journeys/, templates/, tests/"
+    assert found == [
+        f"journey/welcome.yaml:1:1: nothing reads this folder, did you mean `journeys/`? If not, {rooms}",
+        f"mails/a.html:1:1: nothing reads this folder; {rooms}",
+        "redinees.yaml:1:1: nothing reads this file, did you mean `readiness.yaml`? If not, journeys lie in journeys/",
     ]
 
 
