@@ -78,6 +78,8 @@ def allow(*roles: Role) -> Any:
         key = keys.find(token.strip()) if scheme.lower() == "bearer" else None
         if key is not None and key.kind == "write":
             raise Problem(403, "forbidden", "a write key may post events at /v1/ and nothing else; here it takes a secret key, `sk_…`")
+        if key is None and scheme.lower() == "bearer" and token.strip().startswith("sk_"):
+            raise Problem(401, "unauthorized", "this secret key is unknown or was revoked; `dripline keys create` makes another")
         if key is None:
             raise Problem(401, "unauthorized", "send `Authorization: Bearer sk_…`; `dripline keys create` makes a key")
         if key.role != "admin" and key.role not in roles:
@@ -126,6 +128,11 @@ async def _on_configuration_error(_: Request, wrong: Exception) -> Response:
     return error(409, "not_configured", str(wrong))
 
 
+def _says_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind.startswith("application/") and kind.endswith(("/json", "+json"))
+
+
 async def _on_bug(request: Request, bug: Exception) -> Response:
     logger.error("http.failed", route=getattr(request.scope.get("route"), "path", ""), why=repr(bug), exc_info=bug)
     return error(500, "bug", "this should not have happened; the log says more")
@@ -138,7 +145,9 @@ async def _on_http_exception(request: Request, found: Exception) -> Response:
     return error(found.status_code, codes.get(found.status_code, "error"), detail)
 
 
-async def _on_validation_error(_: Request, invalid: Exception) -> Response:
+async def _on_validation_error(request: Request, invalid: Exception) -> Response:
     assert isinstance(invalid, RequestValidationError)
+    if isinstance(invalid.body, bytes) and not _says_json(request):  # its route takes JSON and was handed the bytes as they came
+        return error(400, "invalid", "send JSON, and with it `Content-Type: application/json`")
     places = [f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in invalid.errors()]
     return error(400, "invalid", "; ".join(places))

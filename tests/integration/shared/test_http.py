@@ -136,6 +136,37 @@ async def test_a_secret_key_of_the_role_is_let_in(client: httpx.AsyncClient, aut
     assert (await client.get("/sales", headers={"Authorization": authorization})).status_code == status
 
 
+async def refusal_of(client: httpx.AsyncClient, authorization: str) -> str:
+    answer = await client.get("/sales", headers={"Authorization": authorization})
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    return str(answer.json()["message"])
+
+
+async def test_a_secret_key_that_nobody_knows_is_called_unknown_and_no_key_is_asked_for_one(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(KeyRing, "find", lambda _, token: None)
+    assert "unknown or was revoked" in await refusal_of(client, "Bearer sk_gone")
+    for authorization in ("", "Bearer", "Bearer x", "Basic sk_sales"):
+        assert "send `Authorization: Bearer sk_…`" in await refusal_of(client, authorization)
+
+
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "text/plain"])
+async def test_json_that_does_not_say_so_is_asked_to(client: httpx.AsyncClient, kind: str | None):
+    headers = {"Authorization": "Bearer sk_sales"} | ({"Content-Type": kind} if kind else {})
+    answer = await client.post("/json", content=b'{"a": "b"}', headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+    assert "Content-Type: application/json" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(("path", "body"), [("/json", b"[]"), ("/json", b"{"), ("/json", b'{"a": 1}'), ("/form", b"")])
+async def test_what_is_wrong_with_a_body_that_says_what_it_is_is_named(client: httpx.AsyncClient, path: str, body: bytes):
+    kind = "application/x-www-form-urlencoded" if path == "/form" else "application/json; charset=utf-8"
+    answer = await client.post(path, content=body, headers={"Authorization": "Bearer sk_sales", "Content-Type": kind})
+    assert answer.status_code == 400
+    assert "Content-Type" not in answer.json()["message"]
+
+
 async def in_chunks(size: int) -> AsyncIterator[bytes]:
     yield b"found="
     for _ in range(size // 1024):
