@@ -125,6 +125,29 @@ def test_who_wants_to_be_somebody_else_begins_at_1(page: Page):
     expect(page.get_by_role("button", name="Sign in again")).to_be_hidden()
 
 
+def test_who_wants_to_be_somebody_else_on_the_persian_page_stays_there(page: Page):
+    page.goto("/shop/fa")
+    before = page.locator("body").get_attribute("data-customer")
+    page.get_by_role("button", name="Be somebody else").click()
+    expect(page.locator("body")).not_to_have_attribute("data-customer", before or "", timeout=SOON)
+    expect(page).to_have_url(re.compile("/shop/fa$"))
+
+
+def test_the_panel_says_that_dripline_cannot_be_reached_until_it_answers_again(browser: Browser, house: House):
+    context = browser.new_context(base_url=house.url)
+    page = context.new_page()
+    page.goto("/shop/")
+    lost, nothing = page.get_by_text("Dripline cannot be reached"), page.get_by_text("Nothing yet. Look around")
+    expect(nothing).to_be_visible()
+    expect(lost).to_be_hidden()
+    context.set_offline(True)
+    expect(lost).to_be_visible(timeout=SOON)
+    expect(nothing).to_be_hidden()
+    context.set_offline(False)
+    expect(lost).to_be_hidden(timeout=SOON)
+    context.close()
+
+
 def test_a_browser_that_asks_not_to_be_tracked_stays_unseen_and_the_shop_works(browser: Browser, house: House):
     context = browser.new_context(base_url=house.url)
     context.add_init_script("Object.defineProperty(Navigator.prototype, 'globalPrivacyControl', {get: () => true})")

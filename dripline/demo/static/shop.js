@@ -114,7 +114,7 @@ async function leave() {
   store.forget("account", "signed-in", "cart");
   document.cookie = `${COOKIE}=; path=${SHOP}/; Max-Age=0`;
   await fetch(`${SHOP}/leave`, { method: "POST" });
-  location.assign(`${SHOP}/`);
+  location.assign(document.body.dataset.home);
 }
 
 // Clicks
