@@ -9,6 +9,10 @@ from tests.unit.console.services import ADMIN, PASSWORD, FakeUpstreams, a_lead_a
 HOSTILE = "<script>alert(1)</script>"
 
 
+async def test_the_door_says_where_the_password_lies():
+    assert "console_password" in (await console(FakeUpstreams()).get("/sign-in")).text
+
+
 async def test_nobody_sees_a_page_before_signing_in():
     upstreams = a_lead_known_everywhere()
     browser = console(upstreams)
