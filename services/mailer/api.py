@@ -145,7 +145,20 @@ def handoff_routes(ports: Ports) -> APIRouter:
 async def _requeue(work: Work, delivery: Delivery) -> None:
     if await find_erased(work.conn, work.service, [delivery.lead_id]):
         raise Problem(409, "erased", "its lead was erased: nobody knows any more what it said, and to whom")
+    if delivery.kind == "webhook" and (why := _why_not_told(await handoff_store.find(work.conn, delivery.id), delivery)):
+        raise Problem(409, "not_retryable", why)
     await store.requeue(work, delivery)
+
+
+def _why_not_told(handoff: handoffs.Handoff | None, delivery: Delivery) -> str | None:
+    """Why sales need not hear of this hand-off any more. The row of its newest webhook is locked, so nobody moves it meanwhile."""
+    if handoff is None:
+        return "nothing is kept of its hand-off any more"
+    if handoff.status != "open":
+        return f"its hand-off is {handoff.status}, and stays so: sales would get a lead that is seen to"
+    if handoff.delivery_id != delivery.id:
+        return f"its hand-off was passed on to the fallback by delivery {handoff.delivery_id}"
+    return None
 
 
 def suppression_routes(ports: Ports, outbox: Outbox) -> APIRouter:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from services.mailer.erasing import obey
 from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.handoffs import LONGEST_SNOOZE, Answer
-from services.mailer.outcomes import Deferred, Delivered, Gone
+from services.mailer.outcomes import Deferred, Delivered, Gone, Refused
 from services.mailer.tables import DELIVERIES, HANDOFFS
 from shared import wire
 from shared.erasing import Marks
@@ -399,3 +399,44 @@ async def test_a_delivered_webhook_shows_whom_it_went_to(house: House) -> None:
         shown = (await client.get("/api/deliveries/m1")).json()
     assert (listed["to"], shown["to"]) == ("sales", "sales")
     assert "lane" not in listed
+
+
+async def retry(house: House, delivery_id: str = "m1") -> tuple[int, str]:
+    async with house.api() as client:
+        answer = await client.post(f"/api/deliveries/{delivery_id}/retry")
+    return answer.status_code, answer.json().get("message", "")
+
+
+async def test_a_failed_webhook_of_an_open_handoff_is_tried_again_on_request(house: House) -> None:
+    house.webhooks.answers["sales"] = Refused("endpoint_refused")
+    await given(house)
+    house.webhooks.answers.clear()
+    assert (await retry(house))[0] == 200
+    await house.tick()
+    assert (await house.row()).status == "sent"
+
+
+@pytest.mark.parametrize("ending", ["accepted", "rejected", "expired"])
+async def test_sales_gets_no_lead_again_that_is_seen_to(house: House, ending: str) -> None:
+    house.webhooks.answers["sales"] = Refused("endpoint_refused")
+    path = await given(house, sla=SLA)
+    if ending == "expired":
+        await the_clock_goes_on(house, SLA)
+    else:
+        await post(house, path, answer=ending)
+    tried = len(house.webhooks.received)
+    status, why = await retry(house)
+    await house.tick()
+    assert (status, f"its hand-off is {ending}" in why) == (409, True)
+    assert ((await house.row()).status, len(house.webhooks.received)) == ("failed", tried)
+
+
+async def test_a_handoff_that_the_fallback_has_is_not_told_to_the_first_endpoint_again(house: House) -> None:
+    house.webhooks.answers["sales"] = house.webhooks.answers["slow"] = Refused("endpoint_refused")
+    await given(house, sla=SLA, fallback="slow")
+    await the_clock_goes_on(house, timedelta(0))
+    newest = (await row(house)).delivery_id
+    assert newest != "m1"
+    status, why = await retry(house)
+    assert (status, f"passed on to the fallback by delivery {newest}" in why) == (409, True)
+    assert (await retry(house, newest))[0] == 200
