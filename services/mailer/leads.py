@@ -49,9 +49,14 @@ async def save_profiles(connection: AsyncConnection, profiles: Mapping[str, Prof
         for profile in profiles.values()
         if profile.id in known and known[profile.id].merged_into is None and profile.sequence > known[profile.id].sequence
     ]
-    rows = [{"id": p.id, "sequence": p.sequence, "address": p.address, "lead": p.lead} for p in (*new, *newer)]
-    await upsert(connection, LEADS, rows, ["id"])
+    await upsert(connection, LEADS, [_row(profile) for profile in (*new, *newer)], ["id"])
     return {profile.id for profile in new}
+
+
+def _row(profile: Profile) -> dict[str, object]:
+    """The address stands in it by its key: a lead is found however his address is written."""
+    address = None if profile.address is None else address_key(profile.address)
+    return {"id": profile.id, "sequence": profile.sequence, "address": address, "lead": profile.lead}
 
 
 async def merge(connection: AsyncConnection, merges: Mapping[str, str]) -> None:
@@ -91,7 +96,7 @@ async def load_leads(connection: AsyncConnection, lead_ids: Iterable[str]) -> di
 
 async def find_by_address(connection: AsyncConnection, address: str) -> str | None:
     """The lead whose address this is; of several the one seen last. One that only a browser says to have it is not."""
-    found = await connection.execute(select(LEADS.c.lead).where(LEADS.c.address == address.strip().lower(), LEADS.c.lead != b""))
+    found = await connection.execute(select(LEADS.c.lead).where(LEADS.c.address == address_key(address), LEADS.c.lead != b""))
     leads = [lead for lead in map(_decode_lead, found.scalars()) if lead.address_trusted]
     best = max(leads, key=lambda lead: (lead.last_seen_at, lead.id), default=None)
     return None if best is None else best.id

@@ -101,7 +101,7 @@ class LeadRow(SQLModel, table=True):
     __table_args__ = (Index("ix_mailer_lead_address", "address"),)
     id: str = Field(primary_key=True)
     sequence: int
-    address: str | None = None
+    address: str | None = None  # by `address_key`
     lead: bytes = Field(sa_type=Blob)
     merged_into: str | None = None
 

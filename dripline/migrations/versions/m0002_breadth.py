@@ -98,6 +98,7 @@ def _mailer() -> None:
         sa.Column("confirmed_at", Instant(), nullable=True),
         sa.PrimaryKeyConstraint("address"),
     )
+    _keys_of_addresses()
     op.create_index("ix_mailer_lead_address", "mailer_lead", ["address"])
     for column in ("due_at", "told_at", "snoozed_until", "answered_at"):
         op.add_column("mailer_handoff", sa.Column(column, Instant(), nullable=True))
@@ -116,3 +117,14 @@ def _mailer() -> None:
         sa.Column("at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
     )
+
+
+def _keys_of_addresses() -> None:
+    """Mailer's leads are found by their addresses' keys from now on. SQLite's `lower` knows ASCII only: the few others one by one."""
+    leads = sa.table("mailer_lead", sa.column("id", sa.String()), sa.column("address", sa.String()))
+    address, connection = leads.c.address, op.get_bind()
+    connection.execute(leads.update().where(address != sa.func.lower(address)).values(address=sa.func.lower(address)))
+    others = connection.execute(sa.select(leads).where(address.regexp_match("[^!-~]"))).all()
+    rows = [{"the_id": row.id, "key": row.address.strip().casefold()} for row in others]
+    if rows:
+        connection.execute(leads.update().where(leads.c.id == sa.bindparam("the_id")).values(address=sa.bindparam("key")), rows)

@@ -4,11 +4,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 import dripline.migrate
 from dripline.migrate import HEAD, every_table, migrate
@@ -33,6 +34,23 @@ def test_an_empty_database_gets_every_table_as_the_code_knows_it(tmp_path: Path)
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, every_table()) == []
     engine.dispose()
+
+
+def test_leads_known_before_are_found_by_their_addresses_keys(tmp_path: Path):
+    config = Config()
+    config.set_main_option("script_location", str(Path(dripline.migrate.__file__).parent / "migrations"))
+    engine = create_engine(f"sqlite:///{tmp_path}/state.db")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for number, address in enumerate(("Ana@Example.com", "bo@example.com", "JOSÉ@Exämple.com", None)):
+            row = {"id": f"l{number}", "sequence": 1, "address": address, "lead": b"{}"}
+            connection.execute(text("INSERT INTO mailer_lead (id, sequence, address, lead) VALUES (:id, :sequence, :address, :lead)"), row)
+    assert migrate(url(tmp_path)) == ["0002"]
+    with engine.connect() as connection:
+        addresses = connection.execute(text("SELECT address FROM mailer_lead ORDER BY id")).scalars().all()
+    engine.dispose()
+    assert addresses == ["ana@example.com", "bo@example.com", "josé@exämple.com", None]
 
 
 def test_a_second_run_changes_nothing(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Transactional mail over the API: asked for twice it goes once, and it goes where it was asked to."""
 
 import asyncio
+from collections.abc import Callable
 from email import message_from_bytes
 from email.policy import default
 from typing import Any
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from services.mailer.erasing import obey
+from services.mailer.leads import find_by_address
 from services.mailer.outcomes import Refused
 from shared import wire
 from shared.erasing import Marks
@@ -61,6 +63,23 @@ async def test_an_address_that_a_lead_has_is_that_lead(shop: House) -> None:
     await shop.tick()
     assert (await shop.row(answer.json()["id"])).lead_id == "l1"
     assert shop.told() == ["Email Sent"]
+
+
+@pytest.mark.parametrize("kept", ["Bo@Example.com", "bo@example.com", "JOSÉ@Exämple.com", "josé@exämple.com", "Straße@example.com"])
+@pytest.mark.parametrize("spelt", [str, str.lower, str.upper])
+async def test_a_lead_is_found_however_its_address_is_written(shop: House, kept: str, spelt: Callable[[str], str]) -> None:
+    await shop.know(a_lead(id="l2", email=kept))
+    async with shop.database.reading() as connection:
+        assert await find_by_address(connection, spelt(kept)) == "l2"
+
+
+async def test_a_lead_whose_address_was_named_in_mixed_case_is_no_stranger(shop: House) -> None:
+    await shop.know(a_lead(id="l2", email="Bo@Example.com"))
+    for to in ("bo@example.com", "Bo@Example.com"):
+        answer = await ask(shop, to=to)
+        await shop.tick()
+        assert (await shop.row(answer.json()["id"])).lead_id == "l2"
+    assert shop.told() == ["Email Sent"] * 2
 
 
 async def test_an_address_of_nobody_is_mailed_all_the_same_and_nobody_is_told(shop: House) -> None:
