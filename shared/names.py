@@ -44,6 +44,12 @@ def address_name(address: str) -> Name:
     return Name("address", address.strip().casefold())
 
 
+def mailbox_of(address: str) -> str:
+    """Where mail to an address arrives, whatever its `+tag`: for limits only, for some providers tell tagged addresses apart."""
+    local, at, domain = address_name(address).value.rpartition("@")
+    return (local.partition("+")[0] or local) + at + domain
+
+
 def names_in(text: bytes | str) -> set[Name]:
     """Everybody that a JSON text names, a text within the text too. Of one that was cut off, whom its whole pairs name."""
     try:

@@ -4,11 +4,13 @@ The generic cell rate algorithm (ITU-T I.371): of each name only one moment is k
 Pure: the time is handed in, in seconds of any clock that does not run backwards.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+
+from shared.names import mailbox_of
 
 MOST_NAMES = 50_000
 """Names of one kind that are remembered. Whoever was not heard of for longest is forgotten first, and with that forgiven."""
@@ -58,8 +60,12 @@ class Limits:
         self._addresses = Limiter(per_address)
 
     def admit(self, key: str, ip: str, addresses: Iterable[str], events: int, now: float) -> float:
-        """Counts so many events that name these addresses; where they are too many it counts none and says how many seconds to wait."""
-        wanted = [(self._keys, key, events), (self._ips, ip, events), *((self._addresses, address, 1) for address in addresses)]
+        """Counts so many events that name these addresses; where they are too many it counts none and says how many seconds to wait.
+
+        Addresses that differ in their `+tag` are one mailbox.
+        """
+        mailboxes = Counter(map(mailbox_of, addresses))
+        wanted = [(self._keys, key, events), (self._ips, ip, events), *((self._addresses, box, named) for box, named in mailboxes.items())]
         wait = max(limiter.wait(name, cost, now) for limiter, name, cost in wanted)
         if not wait:
             for limiter, name, cost in wanted:

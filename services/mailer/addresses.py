@@ -1,4 +1,4 @@
-"""What is kept of an address itself: that its reader takes a pause, when its owner was asked and when he confirmed.
+"""What is kept of an address itself: that its reader takes a pause, when its owner was asked (by `mailbox_of`) and when he confirmed.
 
 Whoever decides by it locks its row first: one cap, one pause, one confirmation, whichever replica decides.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer.tables import ADDRESSES
@@ -27,6 +27,16 @@ async def lock_addresses(connection: AsyncConnection, keys: Iterable[str]) -> di
 async def save_addresses(connection: AsyncConnection, keys: Iterable[str], **values: datetime | None) -> None:
     """Set these columns of these addresses."""
     await upsert(connection, ADDRESSES, [{"address": key, **values} for key in sorted(keys)], ["address"])
+
+
+async def forget_asked(connection: AsyncConnection, asked: Iterable[tuple[str, datetime]]) -> None:
+    """These mailboxes were not asked after all at these moments; one that was asked since stays so."""
+    rows = [{"mailbox": mailbox, "at": at} for mailbox, at in sorted(asked)]
+    if rows:
+        await connection.execute(_FORGET, rows)
+
+
+_FORGET = update(ADDRESSES).where(A.address == bindparam("mailbox"), A.asked_at == bindparam("at")).values(asked_at=None)
 
 
 async def load_paused(connection: AsyncConnection, keys: Iterable[str]) -> dict[str, datetime]:

@@ -13,29 +13,29 @@ from services.mailer import store
 from services.mailer.addresses import lock_addresses, save_addresses
 from services.mailer.editions import Editions
 from services.mailer.loader import MailerPlaybook
-from services.mailer.opt_in import CONFIRMATION, OptIn, address_to_ask, confirmation
-from services.mailer.policy import State, address_key
+from services.mailer.opt_in import ASKED_LATELY, CONFIRMATION, TOO_MANY, OptIn, address_to_ask, confirmation
+from services.mailer.policy import State
 from services.mailer.tables import DELIVERIES, RECEIVED
 from shared import wire
 from shared.errors import ConfigurationError
+from shared.names import mailbox_of
 from shared.work import Work
 
 HOUR = timedelta(hours=1)
-ASKED_LATELY, TOO_MANY = "asked_lately", "too_many_asked"
 WENT_OR_WILL = ("queued", "deferred", "sending", "sent", "in_doubt", "failed")
 D = DELIVERIES.c
 
 
 @dataclass(slots=True)
 class Room:
-    """How often we may ask yet: each address by when it was last asked, and all together."""
+    """How often we may ask yet: each mailbox by when it was last asked, and all together."""
 
     asked_at: dict[str, datetime]
     left: int
 
     def take(self, address: str, rule: OptIn, now: datetime) -> str | None:
         """Why this address may not be asked now; None where it is."""
-        key = address_key(address)
+        key = mailbox_of(address)
         if key in self.asked_at and now - self.asked_at[key] < rule.per_address:
             return ASKED_LATELY
         if self.left <= 0:
@@ -72,7 +72,7 @@ async def _ask(work: Work, sends: Sequence[wire.Send], rule: OptIn) -> None:
     room = await _room(work, [send.to or "" for send in sends], rule)
     refused = {send.id: why for send in sends if (why := room.take(send.to or "", rule, work.now)) is not None}
     await store.receive(work, sends, {})
-    asked = {address_key(send.to or "") for send in sends if send.id not in refused}
+    asked = {mailbox_of(send.to or "") for send in sends if send.id not in refused}
     await save_addresses(work.conn, asked, asked_at=work.now)
     rows = await store.lock(work.conn, refused)
     await store.save_states(work, [(row, State("suppressed", refused[row.id])) for row in rows.values()])
@@ -82,7 +82,7 @@ async def _room(work: Work, addresses: Sequence[str], rule: OptIn) -> Room:
     """Counted under a lock that every replica takes: the row that counts what came under this step."""
     step = (RECEIVED.c.journey == "", RECEIVED.c.step == CONFIRMATION)
     await work.conn.execute(select(RECEIVED.c.count).where(*step).with_for_update())
-    known = await lock_addresses(work.conn, {address_key(address) for address in addresses})
+    known = await lock_addresses(work.conn, {mailbox_of(address) for address in addresses})
     asked = await work.conn.execute(
         select(func.count()).where(D.journey == "", D.step == CONFIRMATION, D.status.in_(WENT_OR_WILL), D.reached_at > work.now - HOUR)
     )

@@ -18,7 +18,7 @@ from shared.db import Database, among
 from shared.erasing import ERASED, ERASURES, GRAVES, REASON, Marks, add_removed, bury, delete_letters, find_erased
 from shared.errors import InvalidMessage
 from shared.log import Record
-from shared.names import address_name
+from shared.names import address_name, mailbox_of
 from shared.work import Outbox, Work
 
 D = DELIVERIES.c
@@ -87,6 +87,7 @@ async def _forget(work: Work, lead_ids: Collection[str], marked: Set[str]) -> tu
     await _empty_handoffs(work, lead_ids)
     for what, table in OF_AN_ADDRESS.items():
         removed[what] = (await work.conn.execute(delete(table).where(among(table.c.address, addresses)))).rowcount
+    removed["addresses"] += await _delete_questions(work.conn, addresses)
     sending = select(D.id).where(among(D.lead_id, lead_ids), D.status == "sending").limit(1)
     return removed, (await work.conn.execute(sending)).one_or_none() is None
 
@@ -96,8 +97,15 @@ async def addresses_of(connection: AsyncConnection, lead_ids: Collection[str], m
     known = await connection.execute(select(LEADS.c.address).where(among(LEADS.c.id, lead_ids), LEADS.c.address.is_not(None)))
     mailed = await connection.execute(select(D.address).where(among(D.lead_id, lead_ids), D.address.is_not(None)).distinct())
     keys = {address_key(address) for address in (*marked, *known.scalars(), *mailed.scalars())}
-    shared = select(LEADS.c.address).where(among(func.lower(LEADS.c.address), keys), ~among(LEADS.c.id, lead_ids))
-    return keys - {address_key(address) for address in (await connection.execute(shared)).scalars()}
+    shared = select(LEADS.c.address).where(among(LEADS.c.address, keys), ~among(LEADS.c.id, lead_ids))
+    return keys - set((await connection.execute(shared)).scalars())
+
+
+async def _delete_questions(connection: AsyncConnection, addresses: Iterable[str]) -> int:
+    """When the mailboxes of tagged addresses were asked; a row that says more is that of somebody who has the untagged address."""
+    only_asked = (ADDRESSES.c.paused_until.is_(None), ADDRESSES.c.confirmed_at.is_(None))
+    mailboxes = {mailbox_of(address) for address in addresses}
+    return (await connection.execute(delete(ADDRESSES).where(among(ADDRESSES.c.address, mailboxes), *only_asked))).rowcount
 
 
 async def _empty_leads(connection: AsyncConnection, lead_ids: Collection[str]) -> int:

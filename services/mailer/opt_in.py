@@ -10,7 +10,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from services.mailer.mime import bare_address
-from services.mailer.policy import address_key
+from services.mailer.policy import State, address_key
 from shared.wire import Activity, Entry, Event, Lead, Send
 
 CONFIRMATION = "confirmation"
@@ -22,10 +22,13 @@ ANSWERED_WITHIN = timedelta(days=30)
 WORTH_SENDING = timedelta(days=1)
 """Later than this after it was asked for, nobody remembers that he did."""
 
+ASKED_LATELY, TOO_MANY = "asked_lately", "too_many_asked"
+"""Why one is not asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class OptIn:
-    """By which events a browser asks for mail, and how often that may make us write: to one address, and an hour to all together."""
+    """By which events a browser asks for mail, and how often that may make us write: to one mailbox, and an hour to all together."""
 
     events: frozenset[str] = frozenset()
     per_address: timedelta = timedelta(days=7)
@@ -71,6 +74,11 @@ def confirmation(activity: Activity, address: str, version: str, now: datetime) 
 
 def is_confirmation(send: Send) -> bool:
     return send.journey == "" and send.step == CONFIRMATION and send.to is not None
+
+
+def asked_in_vain(send: Send, state: State) -> bool:
+    """Whether a mail that was to ask ends without having left, so that its reader may ask for another."""
+    return is_confirmation(send) and state.status in ("suppressed", "failed") and state.reason not in (ASKED_LATELY, TOO_MANY)
 
 
 def _named(event: Event) -> str | None:

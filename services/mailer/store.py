@@ -14,12 +14,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer import leads
+from services.mailer.addresses import forget_asked
 from services.mailer.events import EVENT_OF, mail_event
 from services.mailer.lanes import lane_of
+from services.mailer.opt_in import asked_in_vain
 from services.mailer.policy import NEWEST_PLAYBOOK, PUTS_OFF, Delivery, State, address_key, rank
 from services.mailer.tables import DELIVERIES, RECEIVED, WITHDRAWALS
 from shared import wire
 from shared.db import among, insert_new
+from shared.names import mailbox_of
 from shared.telemetry import DELIVERIES as COUNTED
 from shared.telemetry import log as logger
 from shared.work import Work
@@ -222,6 +225,8 @@ async def save_states(work: Work, changes: Sequence[tuple[Delivery, State]]) -> 
         for delivery, state in changes
     ]
     await work.conn.execute(_SAVE, rows)
+    in_vain = [delivery.send for delivery, state in changes if asked_in_vain(delivery.send, state)]
+    await forget_asked(work.conn, [(mailbox_of(send.to or ""), send.reached_at) for send in in_vain])
     for delivery, state in changes:
         _tell(work, delivery, state)
 

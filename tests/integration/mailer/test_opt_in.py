@@ -10,9 +10,13 @@ from typing import Any
 import httpx
 import pytest
 from selectolax.lexbor import LexborHTMLParser
+from sqlalchemy import select
 
+from services.mailer.erasing import obey
 from services.mailer.outcomes import Refused
+from services.mailer.tables import ADDRESSES
 from shared import wire
+from shared.erasing import Marks
 from tests.builders import NOON, a_lead, a_template, an_activity, an_event
 from tests.mailer_house import YAML, House
 
@@ -141,6 +145,46 @@ async def test_an_address_is_asked_once_in_its_time_whoever_asks(asking: House) 
     await asking.activities(subscribed(4, received_at=asking.clock.now()))
     await asking.tick()
     assert len(asked(asking)) == 2
+
+
+async def test_a_mailbox_is_asked_once_whatever_tags_its_address_has(asking: House) -> None:
+    addresses = ("ana+1@example.com", "ana+2@example.com", "Ana@example.com")
+    await asking.activities(*(subscribed(number, properties={"email": address}) for number, address in enumerate(addresses)))
+    await asking.tick()
+    assert asked(asking) == ["ana+1@example.com"]
+    refused = [name for name, status in (await asking.statuses()).items() if status == "suppressed"]
+    assert [(await asking.row(name)).reason for name in refused] == ["asked_lately"] * 2
+
+
+async def test_a_mailbox_that_was_asked_is_forgotten_with_its_tagged_address(asking: House) -> None:
+    await asking.activities(subscribed(lead=wire.replace(STRANGER, email="bo+1@example.com")))
+    await asking.tick()
+    erasure = wire.Erasure(erased="l2", at=asking.clock.now(), lead_ids=["l2"], marks=[])
+    async with asking.outbox.work() as work:
+        await obey(work, erasure, Marks(asking.ports.signer))
+    async with asking.database.reading() as connection:
+        assert (await connection.execute(select(ADDRESSES.c.address))).scalars().all() == []
+
+
+async def test_whom_no_mail_reached_may_ask_again(asking: House) -> None:
+    asking.relay.to_offer = Refused("mail_refused")
+    await asking.activities(subscribed())
+    await asking.tick()
+    asking.relay.to_offer = None
+    await asking.activities(subscribed(2))
+    await asking.tick()
+    await asking.activities(subscribed(3))
+    await asking.tick()
+    assert asked(asking) == ["bo@example.com"]
+    assert sorted((await asking.statuses()).values()) == ["failed", "sent", "suppressed"]
+
+
+async def test_who_was_asked_too_late_may_ask_again(asking: House) -> None:
+    await asking.activities(subscribed(received_at=NOON - timedelta(days=2)))
+    await asking.tick()
+    await asking.activities(subscribed(2))
+    await asking.tick()
+    assert asked(asking) == ["bo@example.com"]
 
 
 async def test_nobody_can_use_us_as_a_mail_cannon(asking: House) -> None:

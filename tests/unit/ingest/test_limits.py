@@ -45,6 +45,13 @@ def test_what_was_refused_costs_nothing():
     assert limits.admit("k", "4", [], 1, 0.0) == pytest.approx(6)
 
 
+def test_a_mailbox_has_one_limit_whatever_its_tags():
+    limits = Limits(FREE, FREE, per_address=Rate(2, 3600))
+    assert limits.admit("k", "1", ["ana+1@x", "Ana+2@x"], 2, 0.0) == 0
+    assert limits.admit("k", "1", ["ana+3@x"], 1, 0.0) == pytest.approx(1800)
+    assert limits.admit("k", "1", ["anab@x"], 1, 0.0) == 0
+
+
 def test_no_limit_is_no_limit():
     limits = Limits(FREE, FREE, FREE)
     assert [limits.admit("k", "1", ["a@x"], 10_000, 0.0) for _ in range(100)] == [0.0] * 100
