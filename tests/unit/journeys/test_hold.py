@@ -39,6 +39,25 @@ def test_it_holds_for_a_quarter_of_an_hour_and_not_again_until_it_was_off():
     assert waiting.hold.is_on(later("21m"))
 
 
+def test_an_outage_holds_although_nobody_asked_since_the_one_before():
+    waiting = Waiting()
+    waiting.events = NOON
+    assert waiting.hold.is_on(later("1m"))
+    assert not waiting.hold.is_on(later("16m"))
+    waiting.events = later("23h58m")  # in between it had caught up, and nothing was to be woken
+    assert waiting.hold.is_on(later("24h"))
+    assert not waiting.hold.is_on(later("24h15m"))
+
+
+def test_one_long_outage_holds_once_however_seldom_somebody_asks():
+    waiting = Waiting()
+    waiting.events = NOON
+    assert waiting.hold.is_on(later("1m"))
+    assert waiting.hold.is_on(later("10m"))
+    assert not waiting.hold.is_on(later("20m"))
+    assert not waiting.hold.is_on(later("24h"))
+
+
 def test_what_scoring_made_of_its_backlog_is_handled_before_anybody_is_woken():
     waiting = Waiting()
     waiting.events = NOON
