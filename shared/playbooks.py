@@ -70,26 +70,34 @@ class Playbooks:
         self._known: dict[str, Playbook] = {}
         self._newest: str | None = None
         self._looked_at = float("-inf")
+        self._begun = self._ended = 0  # publications: who looks while one is under way may see what was before it
 
     async def publish(self, playbook: Playbook) -> None:
         """Store the playbook and put it in force; publishing the same content again changes only that it is the newest."""
         row = {"version": playbook.version, "files": _pack(dict(playbook.files)), "published_at": self._clock.now()}
-        async with self._database.transaction() as connection:
-            await upsert(connection, PlaybookRow.__table__, [row], ["version"])  # type: ignore[attr-defined]
+        self._begun += 1
         self._looked_at = float("-inf")
+        try:
+            async with self._database.transaction() as connection:
+                await upsert(connection, PlaybookRow.__table__, [row], ["version"])  # type: ignore[attr-defined]
+        finally:
+            self._ended += 1
 
     async def newest(self) -> Playbook:
         """The playbook in force. Raises ConfigurationError where none was ever published."""
+        version = self._newest
         if time.monotonic() - self._looked_at > FRESH_SECONDS:
+            ended = self._ended
             async with self._database.reading() as connection:
                 found = await connection.execute(
                     select(col(PlaybookRow.version)).order_by(col(PlaybookRow.published_at).desc(), col(PlaybookRow.version)).limit(1)
                 )
-                self._newest = found.scalar_one_or_none()
-            self._looked_at = time.monotonic()
-        if self._newest is None:
+                version = found.scalar_one_or_none()
+            if self._begun == ended:
+                self._newest, self._looked_at = version, time.monotonic()
+        if version is None:
             raise ConfigurationError("no playbook was published yet; `dripline publish DIR` or `dripline run --playbook DIR` publishes one")
-        return await self.get(self._newest)
+        return await self.get(version)
 
     async def get(self, version: str) -> Playbook:
         """A published playbook by its version. Raises ConfigurationError where there is none."""

@@ -1,10 +1,13 @@
 """Published playbooks: read from disk, named by their content, the last published in force."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import SQLModel
 
 from shared.clock import FakeClock
@@ -55,6 +58,35 @@ async def test_the_one_published_last_is_in_force_and_the_others_stay(playbooks:
     assert await playbooks.get(ONE.version) == ONE
     await playbooks.publish(ONE)
     assert await playbooks.newest() == ONE
+
+
+class Overtaken(Database):
+    """Lets a publication come between what somebody read and his noting it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, sole=True)
+        self.overtake: Callable[[], Awaitable[None]] | None = None
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        async with super().reading() as connection:
+            yield connection
+        overtake, self.overtake = self.overtake, None
+        if overtake is not None:
+            await overtake()
+
+
+async def test_a_publication_that_overtakes_a_look_is_seen_by_the_next(tmp_path: Path, clock: FakeClock):
+    database = Overtaken(f"sqlite+aiosqlite:///{tmp_path}/state.db")
+    async with database.transaction() as connection:
+        await connection.run_sync(SQLModel.metadata.create_all)
+    playbooks = Playbooks(database, clock)
+    await playbooks.publish(ONE)
+    clock.advance(timedelta(seconds=1))
+    database.overtake = partial(playbooks.publish, TWO)
+    assert await playbooks.newest() == ONE
+    assert await playbooks.newest() == TWO
+    await database.close()
 
 
 def test_the_version_is_the_content_in_whatever_order():
