@@ -94,7 +94,7 @@ class Database:
     def __init__(self, url: str, *, sole: bool = False) -> None:
         self.url = url
         self._sole = sole
-        self._commits = 0
+        self._changes = 0
         self._on_sqlite = url.startswith("sqlite")
         self._turn = Turn()
         self._engines: dict[tuple[asyncio.AbstractEventLoop, str], AsyncEngine] = {}
@@ -110,13 +110,15 @@ class Database:
                 yield connection
             return
         async with self._turn:
-            async with translated(), self._engine("write").begin() as connection:
-                yield connection
-            self._commits += 1
+            try:
+                async with translated(), self._engine("write").begin() as connection:
+                    yield connection
+            finally:
+                self._changes += 1  # in any case: who is cancelled while it commits may have committed
 
     def changes(self) -> int | None:
         """A number that is the same as before only if nothing was written since; None where others may write, too."""
-        return self._commits if self._sole else None
+        return self._changes if self._sole else None
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

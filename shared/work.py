@@ -91,6 +91,7 @@ class Outbox:
                 blobs = [(await self._store(work, topic, pairs), topic, pairs) for topic, pairs in work.outgoing.items()]
         except BaseException:
             self._published.extend(done)  # their rows are still there
+            self._is_clean = False  # who is cancelled while it commits may have left a blob
             raise
         self._owed.update(blob_id for blob_id, _, _ in blobs)
         for blob_id, topic, pairs in blobs:

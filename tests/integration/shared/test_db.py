@@ -11,7 +11,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, select, text
 from shared.db import Database, among, compare_and_set, insert_new, upsert
 from shared.errors import Outage
 from shared.instant import Instant
-from tests.databases import database_url
+from tests.databases import cancelled_while_committing, database_url
 
 TABLE = Table(
     "test_tally",
@@ -150,13 +150,28 @@ async def test_a_sole_writer_knows_whether_anything_was_written(tmp_path: Path):
     after = database.changes()
     async with database.reading() as connection:
         await connection.execute(select(TABLE))
-    with pytest.raises(ZeroDivisionError):
-        async with database.transaction():
-            raise ZeroDivisionError
     assert (database.changes(), another.changes()) == (after, None)
     assert before is not None
     assert before != after
     await database.close()
+
+
+async def test_a_commit_whose_task_is_cancelled_meanwhile_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/sole.db", sole=True)
+    async with database.transaction() as connection:
+        await connection.run_sync(TABLE.create)
+    before = database.changes()
+    assert before is not None
+    await cancelled_while_committing(insert_one(database), monkeypatch)
+    async with database.reading() as connection:
+        assert (await connection.execute(select(TABLE.c.name))).scalars().all() == ["a"]
+    assert database.changes() != before
+    await database.close()
+
+
+async def insert_one(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(TABLE.insert(), {"name": "a"})
 
 
 async def test_a_row_is_set_only_where_it_is_what_it_was(database: Database):

@@ -22,7 +22,7 @@ from shared.service import Ports
 from shared.signing import Signer
 from shared.tables import DeadLetterRow, OutboxBlob
 from shared.work import Outbox, Work
-from tests.databases import database_url
+from tests.databases import cancelled_while_committing, database_url
 
 SERIAL = {"sqlite": "INTEGER", "postgresql": "BIGSERIAL"}
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
@@ -227,6 +227,27 @@ async def test_who_alone_writes_looks_once_for_what_was_left_and_then_knows(tmp_
     log.away = False
     now += timedelta(seconds=6)
     assert await outbox.sweep() == 2
+    await database.close()
+
+
+async def test_what_a_work_left_that_was_cancelled_while_it_committed_is_swept_out(
+    tmp_path: Path, ports: Ports, monkeypatch: pytest.MonkeyPatch
+):
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/sole.db", sole=True)
+    async with database.transaction() as connection:
+        await connection.run_sync(SQLModel.metadata.create_all)
+    now = real_now()
+    outbox = Outbox("scoring", database, ports.log, ports.clock, wall=lambda: now)
+    assert await outbox.sweep() == 0  # from here on it knows that nothing was left
+
+    async def publish() -> None:
+        async with outbox.work() as work:
+            work.publish_raw("activities", "k", b"kept")
+
+    await cancelled_while_committing(publish(), monkeypatch)
+    now += timedelta(seconds=6)
+    assert await outbox.sweep() == 1
+    assert await published(ports, "activities") == [b"kept"]
     await database.close()
 
 
