@@ -78,6 +78,10 @@ class Ingest:
             given.setdefault("authorization", basic(key))
         return await call(self.api, path, data if isinstance(data, tuple) else [data], given, peer=peer)
 
+    async def announce(self, path: str, headers: dict[str, str]) -> Answer:
+        """Sends the headers of a call whose body never comes."""
+        return await call(self.api, path, [_NEVER], headers)
+
     async def begin(self, path: str, piece: bytes, headers: dict[str, str]) -> Answer:
         """Posts the first piece of a body whose rest never comes."""
         return await call(self.api, path, [piece, _NEVER], headers)

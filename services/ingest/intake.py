@@ -4,9 +4,10 @@ import asyncio
 import binascii
 import zlib
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.types import Message, Receive
@@ -114,6 +115,26 @@ class Rooms:
         return self._servers if key.kind == "secret" else self._browsers
 
 
+class _First:
+    """The first message, taken at once where it is there already: only one that is not has to pay for a time limit."""
+
+    __slots__ = ("_steps", "_waits_for", "message")
+
+    def __init__(self, receive: Receive) -> None:
+        self.message: Message | None = None
+        self._steps = receive().__await__()
+        try:
+            self._waits_for = next(self._steps)
+        except StopIteration as there:
+            self.message = there.value
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        if self.message is None:
+            yield self._waits_for
+            self.message = yield from self._steps
+        return self.message
+
+
 class Body:
     """One request's body, held in a room until it is let go."""
 
@@ -126,11 +147,11 @@ class Body:
 
         Raises InvalidMessage where it is too large or badly packed, Outage where it does not arrive in time, Busy, Gone.
         """
-        message = await receive()
-        if message.get("more_body") is False:
-            body = self._hold(message["body"])
+        first = _First(receive)
+        if first.message is not None and first.message.get("more_body") is False:
+            body = self._hold(first.message["body"])
         else:
-            body = await self._rest(message, receive)
+            body = await self._in_time(first, receive)
         if len(body) > LARGEST_BODY:
             raise InvalidMessage("too_large", f"a body of more than {LARGEST_BODY} bytes")
         if encoding in _PLAIN:
@@ -148,10 +169,11 @@ class Body:
         self._held += len(data)
         return data
 
-    async def _rest(self, message: Message, receive: Receive) -> bytes:
+    async def _in_time(self, first: _First, receive: Receive) -> bytes:
         chunks = bytearray()
         try:
             async with asyncio.timeout(self._room.seconds):
+                message = await first
                 while True:
                     if message["type"] == "http.disconnect":
                         raise Gone

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.ingest.intake import LARGEST_BODY, LARGEST_INFLATED
+from services.ingest.intake import LARGEST_BODY, LARGEST_INFLATED, Body, Room
 from shared.telemetry import RETRIED_CALLS
 from tests.ingest_house import Ingest, a_track, basic, call
 
@@ -272,6 +272,32 @@ async def test_a_body_that_does_not_arrive_in_time_is_let_go(ingest: Ingest, mon
     monkeypatch.setattr("services.ingest.intake.STRANGERS_SECONDS", 0.0)
     answer = await Ingest().begin("/v1/track", b"{", {})
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_headers_whose_body_never_begins_are_let_go_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.ingest.intake.STRANGERS_SECONDS", 0.0)
+    async with asyncio.timeout(5):
+        answer = await Ingest().announce("/v1/track", {})
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_a_body_that_begins_late_but_in_time_is_read_whole_and_only_it_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+    timeout = asyncio.timeout
+    monkeypatch.setattr("services.ingest.intake.asyncio.timeout", lambda seconds: limits.append(seconds) or timeout(seconds))
+    pieces = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.request", "body": b"}", "more_body": False}]
+
+    async def late() -> Any:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return pieces.pop(0)
+
+    async def at_once() -> Any:
+        return {"type": "http.request", "body": b"[]", "more_body": False}
+
+    assert await Body(Room(100, 60.0)).read(late, "") == b"{}"
+    assert await Body(Room(100, 60.0)).read(at_once, "") == b"[]"
+    assert limits == [60.0]
 
 
 async def test_a_stranger_is_sent_away_before_his_body_is_taken_apart(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
