@@ -1,7 +1,7 @@
 """Scoring on a real SQLite file with a log that only records: events go in by hand, time moves by hand."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +95,16 @@ class House:
         async with self.outbox.work() as work:
             await self._scoring.on_events(work, [Record("key", value, self.clock.now()) for value in values])
 
+    async def sweep(self, now: datetime) -> datetime | None:
+        return await self._sweep.tick(now)
+
     async def pass_time(self, by: timedelta) -> None:
         """Let the time pass, each sweep at its moment."""
         end = self.clock.now() + by
-        due = await self._sweep.tick(self.clock.now())
+        due = await self.sweep(self.clock.now())
         while due is not None and due <= end:
             self.clock.advance(due - self.clock.now())
-            due = await self._sweep.tick(self.clock.now())
+            due = await self.sweep(self.clock.now())
         self.clock.advance(end - self.clock.now())
 
     @property

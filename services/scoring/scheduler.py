@@ -1,6 +1,6 @@
 """What time does to leads: the sweep reckons anew those whose fading has reached a change, and those whose silence makes them sleep."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,6 +13,8 @@ from shared.work import Outbox
 
 AT_ONCE = 500
 """Leads a transaction: others that write wait no longer than for a batch of events."""
+LOOKS_AGAIN = timedelta(seconds=1)
+"""When to come back for what is due and others hold."""
 
 
 class Sweep:
@@ -26,7 +28,9 @@ class Sweep:
     async def tick(self, now: datetime) -> datetime | None:
         """Rescore every lead that is due; answers when the next one will be."""
         due = await self._next_due()
-        while due is not None and due <= now and await self._rescore(now):
+        while due is not None and due <= now:
+            if not await self._rescore(now):
+                return now + LOOKS_AGAIN
             due = await self._next_due()
         return due
 
