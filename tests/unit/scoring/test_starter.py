@@ -15,6 +15,7 @@ from tests.builders import NOON, a_lead, an_event
 RULES = load(read_folder(Path(__file__).parents[3] / "playbooks" / "starter").files, playbook_environment()).rules
 EBOOK, WEBINAR = an_event("Ebook Downloaded"), an_event("Webinar Attended")
 LOOK = an_event("Page Viewed", properties={"path": "/shop/pricing"})
+CLICK = an_event("Email Link Clicked", properties={"human": True})
 
 
 def after(*events: Event) -> Readiness:
@@ -22,8 +23,8 @@ def after(*events: Event) -> Readiness:
 
 
 @pytest.mark.parametrize("looks", [1, 2, 50])
-def test_looks_at_the_prices_count_and_by_themselves_make_nobody_hot(looks: int):
-    found = after(WEBINAR, *[LOOK] * looks)
+def test_looks_at_the_prices_and_clicks_in_mails_count_and_by_themselves_make_nobody_hot(looks: int):
+    found = after(WEBINAR, *[LOOK, CLICK] * looks)
     assert found.points > 8
     assert found.value == 8 == RULES.hot - 1
 
