@@ -26,20 +26,26 @@ def erase(
     In every table, log, dead letter and mailbox. Exit 1 if not all have obeyed in time; asking again goes on.
     """
     leads = ask(data, lambda api: _found(api, person))
+    called = _called(leads) if leads else f"what is held for {safe(person)}"
     if not yes and format is Format.json:
         raise Failure("this cannot be undone: say --yes with --format json", WRONG_USE)
-    if not yes and not confirmed(f"erase {_called(leads)} for good?"):
+    if not yes and not confirmed(f"erase {called} for good?"):
         raise typer.Exit(NO)
-    erased = ask(data, lambda api: _erase(api, [lead["id"] for lead in leads], wait))
-    put_json({"items": erased}) if format is Format.json else _show(erased)
+    erased = ask(data, lambda api: _erase(api, person, [lead["id"] for lead in leads], wait))
+    if format is Format.json:
+        put_json({"items": erased})
+    elif not leads and _is_empty(erased):
+        screen().print(f"nothing is held any more for {safe(person)}", soft_wrap=True)
+    else:
+        _show(erased)
     if not all(one["done"] for one in erased):
         raise typer.Exit(NO)
 
 
 async def _found(api: Api, person: str) -> list[dict[str, Any]]:
-    """The leads to erase; one that is erased already is asked for by its id again."""
+    """The leads to erase; one that is erased already is asked for by its id again. None for an address that no lead has (any more)."""
     leads = await find_leads(api, person)
-    if leads:
+    if leads or "@" in person:
         return leads
     known = await api.find(f"/api/erasures/{quote(person, safe='')}")
     if known is None:
@@ -47,16 +53,24 @@ async def _found(api: Api, person: str) -> list[dict[str, Any]]:
     return [{"id": known["lead_id"]}]
 
 
-async def _erase(api: Api, lead_ids: list[str], wait: int) -> list[dict[str, Any]]:
-    return [await _erase_one(api, lead_id, wait if api.is_live else 0) for lead_id in lead_ids]
+async def _erase(api: Api, person: str, lead_ids: list[str], wait: int) -> list[dict[str, Any]]:
+    wait = wait if api.is_live else 0
+    paths = [f"/api/leads/{quote(lead_id, safe='')}" for lead_id in lead_ids] or [f"/api/addresses/{quote(person, safe='')}"]
+    return [await _erase_one(api, path, wait) for path in paths]
 
 
-async def _erase_one(api: Api, lead_id: str, wait: int) -> dict[str, Any]:
+async def _erase_one(api: Api, path: str, wait: int) -> dict[str, Any]:
     while True:
-        state: dict[str, Any] = await api.delete(f"/api/leads/{quote(lead_id, safe='')}", wait=min(wait, PART_SECONDS))
+        state: dict[str, Any] = await api.delete(path, wait=min(wait, PART_SECONDS))
         wait -= PART_SECONDS
         if state["done"] or wait <= 0:
             return state
+        path = f"/api/leads/{quote(state['lead_id'], safe='')}"
+
+
+def _is_empty(erased: list[dict[str, Any]]) -> bool:
+    """Whether all have obeyed, and there was nothing to remove."""
+    return all(one["done"] and not any(any(removed.values()) for removed in one["removed"].values()) for one in erased)
 
 
 def _called(leads: list[dict[str, Any]]) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 
 from dripline.cli.client import Api, DataOption, ask
-from dripline.cli.lead import find_lead
+from dripline.cli.lead import find_lead, find_leads
 from dripline.cli.shell import WRONG_USE, Failure, screen
 
 
@@ -23,9 +23,15 @@ def export(
     ask(data, lambda api: _write(api, lead, output))
 
 
+async def _path_of(api: Api, lead: str) -> str:
+    """Where the document is. Of an address that no lead has, there is what went to it."""
+    if "@" in lead and not await find_leads(api, lead):
+        return f"/api/addresses/{quote(lead, safe='')}/export"
+    return f"/api/leads/{quote((await find_lead(api, lead))['id'], safe='')}/export"
+
+
 async def _write(api: Api, lead: str, output: Path | None) -> None:
-    found = await find_lead(api, lead)
-    path = f"/api/leads/{quote(found['id'], safe='')}/export"
+    path = await _path_of(api, lead)
     if output is None:
         async for piece in api.stream(path):
             typer.echo(piece, nl=False)

@@ -32,11 +32,22 @@ class Erasing:
     async def erase(self, caller: Caller, lead_id: str, wait: float) -> dict[str, Any]:
         """Forget a lead; answers who has obeyed and who has not yet. Raises Problem where scoring says no."""
         told: dict[str, Any] = await self._together.act(caller, "scoring", "DELETE", f"/api/leads/{quote(lead_id, safe='')}")
+        return await self._awaited(caller, told["lead_id"], wait)
+
+    async def erase_address(self, caller: Caller, address: str, wait: float) -> dict[str, Any]:
+        """Forget what is held for an address that no lead has: one that is not done yet is waited for, else all look anew."""
+        path = f"/api/addresses/{quote(address, safe='')}"
+        told = await self._together.find(caller, "scoring", f"{path}/erasure")
+        if told is None or (await self.state(caller, told["lead_id"]))["done"]:
+            told = await self._together.act(caller, "scoring", "DELETE", path)
+        return await self._awaited(caller, told["lead_id"], wait)
+
+    async def _awaited(self, caller: Caller, lead_id: str, wait: float) -> dict[str, Any]:
         tries = int(wait / PAUSE_SECONDS)
-        state = await self.state(caller, told["lead_id"])
+        state = await self.state(caller, lead_id)
         while not state["done"] and tries > 0:
             await self._pause(PAUSE_SECONDS)
-            state = await self.state(caller, told["lead_id"])
+            state = await self.state(caller, lead_id)
             tries -= 1
         return state
 
@@ -60,13 +71,19 @@ class Erasing:
 
 
 def erasing_routes(erasing: Erasing) -> APIRouter:
-    """`DELETE /api/leads/{id}`, and how far it has come."""
+    """`DELETE /api/leads/{id}`, the same for an address without a lead, and how far it has come."""
     router = APIRouter()
 
     @router.delete("/api/leads/{lead_id}")
     async def erase(request: Request, lead_id: str, wait: Wait = PATIENCE) -> Response:
         """200 when everybody has obeyed, 202 with who is `pending`; a repeat asks again."""
         state = await erasing.erase(caller_of(request), lead_id, wait)
+        return as_json(state, 200 if state["done"] else 202)
+
+    @router.delete("/api/addresses/{address}")
+    async def erase_address(request: Request, address: str, wait: Wait = PATIENCE) -> Response:
+        """For an address that no lead has. `lead_id` of the answer is the id under which `/api/erasures/{id}` knows it."""
+        state = await erasing.erase_address(caller_of(request), address, wait)
         return as_json(state, 200 if state["done"] else 202)
 
     @router.get("/api/erasures/{lead_id}")

@@ -8,12 +8,13 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
-from services.console.front import caller_of
+from services.console.front import as_json, caller_of
 from services.console.together import SERVICES, Caller, Together
 from shared.clock import Clock
+from shared.names import address_name
 
 _encode = msgspec.json.encode
 
@@ -29,6 +30,14 @@ def export_routes(together: Together, clock: Clock) -> APIRouter:
         head = {"exported_at": clock.now()} | await exporting.head()
         name = f"attachment; filename=lead-{quote(lead_id, safe='')}.json"
         return StreamingResponse(exporting.document(head), media_type="application/json", headers={"Content-Disposition": name})
+
+    @router.get("/api/addresses/{address}/export")
+    async def export_address(request: Request, address: str) -> Response:
+        """What is held for an address and belongs to no lead: `address deliveries suppressions addresses dead_letters`."""
+        caller = caller_of(request)
+        found = await together.ask(caller, "mailer", f"/api/addresses/{quote(address, safe='')}/export")
+        letters = [letter async for letter in _letters(together, caller, [address_name(address)._asdict()])]
+        return as_json({"exported_at": clock.now(), "address": address, **found, "dead_letters": letters})
 
     return router
 
@@ -54,7 +63,8 @@ class Exporting:
         async for piece in _joined(self._events()):
             yield piece
         yield b'],"dead_letters":['
-        async for piece in _joined(self._letters(head["names"], head["lead_ids"])):
+        names = [*head["names"], *({"kind": "lead", "value": lead_id} for lead_id in head["lead_ids"])]
+        async for piece in _joined(_letters(self._together, self._caller, names)):
             yield piece
         yield b"]}"
 
@@ -68,12 +78,12 @@ class Exporting:
             if cursor is None:
                 return
 
-    async def _letters(self, names: list[Any], lead_ids: list[str]) -> AsyncIterator[Any]:
-        asked = {"names": [*names, *({"kind": "lead", "value": lead_id} for lead_id in lead_ids)]}
-        for service in SERVICES:
-            found = await self._together.act(self._caller, service, "POST", "/api/dead-letters/naming", _encode(asked))
-            for letter in found["items"]:
-                yield letter
+
+async def _letters(together: Together, caller: Caller, names: list[Any]) -> AsyncIterator[Any]:
+    for service in SERVICES:
+        found = await together.act(caller, service, "POST", "/api/dead-letters/naming", _encode({"names": names}))
+        for letter in found["items"]:
+            yield letter
 
 
 async def _joined(items: AsyncIterator[Any]) -> AsyncIterator[bytes]:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Query
 from pydantic import AwareDatetime, BaseModel, Field
 
 from services.mailer import handoff_store, handoffs, leads, queries, store
+from services.mailer.opt_in import CONFIRMATION
 from services.mailer.policy import Delivery, State, Status, address_key
 from services.mailer.queries import Wanted
 from services.mailer.tables import SUPPRESSIONS
@@ -217,5 +218,10 @@ def _given(step: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sums_up(step: dict[str, Any]) -> dict[str, Any]:
-    where = f"{step['journey']} · {step['step']}" if step["journey"] else "messages asked for over the API"
-    return {"name": f"received = sent + suppressed + waiting + in_doubt + failed ({where})"} | step
+    return {"name": f"received = sent + suppressed + waiting + in_doubt + failed ({_where(step)})"} | step
+
+
+def _where(step: dict[str, Any]) -> str:
+    if step["journey"]:
+        return f"{step['journey']} · {step['step']}"
+    return "mails that ask to confirm an address" if step["step"] == CONFIRMATION else "messages asked for over the API"

@@ -5,10 +5,10 @@ its row is emptied as soon as its outcome is known (`finish`), and until then th
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from typing import Any
+from typing import cast
 
 import msgspec
-from sqlalchemy import ColumnElement, Table, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer.policy import WAITING, address_key
@@ -39,12 +39,12 @@ async def without_erased(work: Work, activities: Sequence[Record], marks: Marks)
 async def obey(work: Work, erasure: wire.Erasure, marks: Marks) -> None:
     """Forget the lead and those that became part of it. A repeat finds nothing more."""
     found = await work.conn.execute(select(LEADS.c.id).where(among(LEADS.c.merged_into, erasure.lead_ids)))
-    removed, is_done = await _forget(work, {*erasure.lead_ids, *found.scalars()}, await _marked(work.conn, erasure, marks))
+    removed, is_done = await _forget(work, {*erasure.lead_ids, *found.scalars()}, await _marked(work.conn, erasure.marks, marks))
     removed["dead_letters"] = await delete_letters(work.conn, work.service, erasure, marks)
     await bury(work.conn, work.service, erasure, removed, work.now if is_done else None)
 
 
-async def finish(outbox: Outbox, database: Database) -> None:
+async def finish(outbox: Outbox, database: Database, marks: Marks) -> None:
     """Empty what was under way when its lead was erased, as far as it has arrived since."""
     unfinished = select(ERASURES.c.lead_id).where(ERASURES.c.service == outbox.service, ERASURES.c.done_at.is_(None))
     async with database.reading() as connection:
@@ -53,7 +53,9 @@ async def finish(outbox: Outbox, database: Database) -> None:
         return
     async with outbox.work() as work:
         for lead_id in lead_ids:
-            removed, is_done = await _forget(work, await _ids_of(work, lead_id), set())
+            told = await _grave_of(work, lead_id)
+            ids = {mark.removeprefix("lead:") for mark in told if mark.startswith("lead:")}
+            removed, is_done = await _forget(work, ids, await _marked(work.conn, told, marks))
             await add_removed(work.conn, work.service, lead_id, removed, work.now if is_done else None)
 
 
@@ -65,17 +67,32 @@ async def empty_arrivals(work: Work, sends: Iterable[wire.Send]) -> None:
         await _empty_handoffs(work, gone)
 
 
-async def _ids_of(work: Work, lead_id: str) -> set[str]:
-    found = select(GRAVES.c.mark).where(GRAVES.c.service == work.service, GRAVES.c.lead_id == lead_id, GRAVES.c.mark.startswith("lead:"))
-    return {mark.removeprefix("lead:") for mark in (await work.conn.execute(found)).scalars()}
+async def _grave_of(work: Work, lead_id: str) -> set[str]:
+    found = select(GRAVES.c.mark).where(GRAVES.c.service == work.service, GRAVES.c.lead_id == lead_id)
+    return set((await work.conn.execute(found)).scalars())
 
 
-async def _marked(connection: AsyncConnection, erasure: wire.Erasure, marks: Marks) -> set[str]:
-    """Addresses of the person that no delivery and no profile here names any more; only their marks are told."""
-    found: set[str] = set()
+async def _marked(connection: AsyncConnection, told: Collection[str], marks: Marks) -> set[str]:
+    """Addresses of the person that no profile here names, and no delivery to a lead; only their marks are told."""
+    kept = {address for _, address in await _to_strangers(connection)}
     for table in OF_AN_ADDRESS.values():
-        kept = (await connection.execute(select(table.c.address).distinct())).scalars()
-        found |= {address for address in kept if marks.of(address_name(address)) in erasure.marks}
+        kept |= set((await connection.execute(select(table.c.address).distinct())).scalars())
+    return {address for address in kept if marks.of(address_name(address)) in told}
+
+
+async def to_strangers(connection: AsyncConnection, addresses: Set[str]) -> list[str]:
+    """The deliveries to these addresses (by `address_key`) that belong to no lead."""
+    return [delivery_id for delivery_id, address in await _to_strangers(connection) if address in addresses] if addresses else []
+
+
+async def _to_strangers(connection: AsyncConnection) -> list[tuple[str, str]]:
+    """Every delivery that belongs to no lead, with where it went, or is to go: that is written down only when it is taken in hand."""
+    unread = case((D.address.is_(None), D.message))
+    found = []
+    for row in await connection.execute(select(D.id, D.address, unread.label("message")).where(D.lead_id == "", D.kind == "email")):
+        address = row.address or _send(row.message).to
+        if address is not None:
+            found.append((row.id, address_key(address)))
     return found
 
 
@@ -83,12 +100,13 @@ async def _forget(work: Work, lead_ids: Collection[str], marked: Set[str]) -> tu
     """What was removed, and whether all of it could be."""
     addresses = await addresses_of(work.conn, lead_ids, marked)
     removed = {"deliveries": await _empty_deliveries(work, among(D.lead_id, lead_ids)), "leads": await _empty_leads(work.conn, lead_ids)}
-    removed["deliveries"] += await _empty_deliveries(work, (D.lead_id == "") & among(func.lower(D.address), addresses))
+    strangers = await to_strangers(work.conn, addresses)
+    removed["deliveries"] += await _empty_deliveries(work, among(D.id, strangers))
     await _empty_handoffs(work, lead_ids)
     for what, table in OF_AN_ADDRESS.items():
         removed[what] = (await work.conn.execute(delete(table).where(among(table.c.address, addresses)))).rowcount
     removed["addresses"] += await _delete_questions(work.conn, addresses)
-    sending = select(D.id).where(among(D.lead_id, lead_ids), D.status == "sending").limit(1)
+    sending = select(D.id).where(among(D.lead_id, lead_ids) | among(D.id, strangers), D.status == "sending").limit(1)
     return removed, (await work.conn.execute(sending)).one_or_none() is None
 
 
@@ -140,9 +158,14 @@ _EMPTY = (
 )
 
 
+def _send(message: bytes) -> wire.Send:
+    """What was asked for; the ledger holds nothing else."""
+    return cast(wire.Send, wire.decode_message(message))
+
+
 def _emptied(message: bytes) -> bytes:
     """What was asked for, without for whom and why."""
-    send: Any = wire.decode_message(message)
+    send = _send(message)
     kept = {name: getattr(send, name) for name in _KEPT}
     return wire.encode(wire.Send(**kept, entry=wire.Entry(at=send.entry.at)))
 

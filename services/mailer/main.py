@@ -17,7 +17,7 @@ from services.mailer.editions import Editions
 from services.mailer.endpoints import Closed
 from services.mailer.endpoints_api import endpoint_routes
 from services.mailer.erasing import finish
-from services.mailer.exporting import export_routes
+from services.mailer.exporting import address_routes, export_routes
 from services.mailer.group_commit import GroupCommit
 from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.handoff_pages import create_handoff_pages
@@ -89,7 +89,7 @@ def build(
         loops=[messages.run, activities.run, deliver, Metronome("hand-offs", ports.clock, desk.tick).run],
         chores=[
             Chore("mailer outbox", timedelta(seconds=5), outbox.sweep),
-            Chore("mailer erasures", timedelta(seconds=2), partial(finish, outbox, ports.database)),
+            Chore("mailer erasures", timedelta(seconds=2), partial(finish, outbox, ports.database, Marks(ports.signer))),
         ],
     )
 
@@ -129,6 +129,7 @@ def create_app(
         dead_letter_routes(ports, outbox),
         erasure_routes(ports, NAME),
         export_routes(ports),
+        address_routes(ports),
         kpi_routes(ports, {"mail": count_mail, "handoffs": count_handoffs}),
         create_pages(readers, links, ports.clock),
         create_handoff_pages(desk, links, ports.clock),

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.scoring.audit import audit
 from services.scoring.changes import LeadChange, change_lead
-from services.scoring.erasing import erase
+from services.scoring.erasing import erase, erase_address, last_erasure
 from services.scoring.leads import Scored, refold
 from services.scoring.queries import LeadFilter, Recorded, events_until, find_lead, list_events, list_leads
 from services.scoring.rulebook import Rulebook
@@ -83,6 +83,30 @@ def leaving_routes(outbox: Outbox, rulebook: Rulebook, marks: Marks) -> APIRoute
         found = await erase(outbox, rulebook, marks, lead_id)
         if found is None:
             raise _no_lead(lead_id)
+        return _json(found)
+
+    return router
+
+
+def address_routes(ports: Ports, outbox: Outbox, marks: Marks) -> APIRouter:
+    """Forgetting what is held for an address that no lead has."""
+    router = APIRouter(prefix="/api/addresses", dependencies=[allow()])
+
+    @router.delete("/{address}")
+    async def forget(address: str) -> Response:
+        if "@" not in address:
+            raise Problem(400, "invalid", f"{address} is no address")
+        found = await erase_address(outbox, marks, address)
+        if found is None:
+            raise Problem(409, "has_lead", "a lead has this address: `GET /api/leads?email=` finds it, `DELETE /api/leads/{id}` forgets it")
+        return _json(found)
+
+    @router.get("/{address}/erasure", include_in_schema=False)
+    async def last(address: str) -> Response:
+        async with ports.database.reading() as connection:
+            found = await last_erasure(connection, marks, address)
+        if found is None:
+            raise Problem(404, "not_found", "this address was never erased")
         return _json(found)
 
     return router

@@ -3,6 +3,7 @@
 `DELETE /api/leads/{id}` ──► rows deleted, grave kept ──► activities (journeys, mailer obey) and dead-letters (ingest obeys)
 """
 
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -67,6 +68,27 @@ async def erase(outbox: Outbox, rulebook: Rulebook, marks: Marks, lead_id: str) 
         return await find_erasure(work.conn, SERVICE, lead_id)
 
 
+async def erase_address(outbox: Outbox, marks: Marks, address: str) -> dict[str, Any] | None:
+    """Forget what is held for an address that no lead has; None where one has it: then it is that lead who is to be forgotten.
+
+    It goes the way of a lead's erasure, under an id of its own. Each call looks anew, for mail may have gone there since.
+    """
+    async with outbox.work() as work:
+        theirs = select(LEADS.c.id).where(LEADS.c.email == address.strip().lower(), LEADS.c.merged_into.is_(None)).limit(1)
+        if (await work.conn.execute(theirs)).one_or_none() is not None:
+            return None
+        erased = f"address-{uuid.uuid4()}"
+        erasure = Erasure(erased=erased, at=work.now, lead_ids=[erased], marks=[marks.of(address_name(address))])
+        await _tell(work, marks, erasure, {}, sequence=1)
+        return await find_erasure(work.conn, SERVICE, erased)
+
+
+async def last_erasure(connection: AsyncConnection, marks: Marks, address: str) -> dict[str, Any] | None:
+    """The newest erasure that this address was part of; None where there was none."""
+    graves = await find_graves(connection, SERVICE, {marks.of(address_name(address))})
+    return await find_erasure(connection, SERVICE, next(iter(graves.values())).lead_id) if graves else None
+
+
 async def admitted(work: Work, marks: Marks, roster: Roster, arrivals: Sequence[A]) -> list[A]:
     """Those of the events that belong to nobody who was erased; the others are counted.
 
@@ -88,11 +110,15 @@ async def _forget(work: Work, marks: Marks, scored: Scored) -> None:
     lead_ids = [scored.lead.id, *await became_part_of(work.conn, scored.lead.id)]
     known = await known_by(work.conn, scored)
     erasure = Erasure(erased=scored.lead.id, at=work.now, lead_ids=lead_ids, marks=sorted(marks.of_all(known)))
-    removed = await _delete(work.conn, lead_ids)
+    await _tell(work, marks, erasure, await _delete(work.conn, lead_ids), scored.sequence + 1)
+
+
+async def _tell(work: Work, marks: Marks, erasure: Erasure, removed: dict[str, int], sequence: int) -> None:
+    """Keep the grave, and have all the others obey."""
     removed["dead_letters"] = await delete_letters(work.conn, SERVICE, erasure, marks)
     await bury(work.conn, SERVICE, erasure, removed, work.now)
-    work.publish(ACTIVITIES, scored.lead.id, _activity(erasure, scored.sequence + 1))
-    work.publish(DEAD_LETTERS, scored.lead.id, erasure)
+    work.publish(ACTIVITIES, erasure.erased, _activity(erasure, sequence))
+    work.publish(DEAD_LETTERS, erasure.erased, erasure)
 
 
 async def _delete(connection: AsyncConnection, lead_ids: list[str]) -> dict[str, int]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 
-from services.scoring.api import audit_routes, lead_routes, leaving_routes
+from services.scoring.api import address_routes, audit_routes, lead_routes, leaving_routes
 from services.scoring.consumer import Scoring
 from services.scoring.exporting import export_routes
 from services.scoring.kpi import count_leads
@@ -35,6 +35,7 @@ def build(settings: ScoringSettings, ports: Ports, environ: Mapping[str, str] = 
     routers = [
         lead_routes(ports, outbox, rulebook),
         leaving_routes(outbox, rulebook, marks),
+        address_routes(ports, outbox, marks),
         audit_routes(ports, rulebook),
         dead_letter_routes(ports, outbox),
         erasure_routes(ports, outbox.service),

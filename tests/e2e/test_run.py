@@ -308,6 +308,8 @@ def test_a_person_is_erased_by_the_command_and_nothing_is_left(house: House):
     assert [one["done"] for one in told["items"]] == [True]
     assert house.mails("forgotten-fay") == []
     assert house.command("lead", "forgotten-fay").returncode == 1
+    again = house.command("erase", "forgotten-fay@example.com", "--yes")
+    assert (again.returncode, again.stdout.strip()) == (0, "nothing is held any more for forgotten-fay@example.com")
     said = (b"forgotten-fay", b"Fay Forgotten")
     held = [str(path) for path in house.data.rglob("*") if path.is_file() and any(one in path.read_bytes() for one in said)]
     assert held == []

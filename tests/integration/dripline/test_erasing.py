@@ -40,6 +40,7 @@ FILES = {
     ),
     "journeys/sales.yaml": "journey: sales\ntrigger: {readiness: {rises_to: 9}}\nsteps: [{id: tell, handoff: sales, note: hot}]\n",
     "templates/hello.html": "---\nsubject: Hello {{ lead.traits.name }}\n---\n<p>Hello {{ lead.traits.name }}, <a href='https://acme.example/x'>look</a></p>\n",
+    "templates/receipt.html": "---\nsubject: Your receipt\n---\n<p>Thank you</p>\n",
 }
 HERS = ("ana.unforgotten", "unforgettable", "user-ana", "device-ana", "former-ana", "ana.earlier", "secretbook")
 """What must be nowhere, in small letters."""
@@ -94,13 +95,14 @@ class Living:
         with suppress(Outage):
             await self.house.erasing.look()
 
-    async def erase(self, lead_id: str) -> dict[str, Any]:
+    async def erase(self, lead_id: str, path: str = "/api/leads") -> dict[str, Any]:
         for _ in range(100):
-            answer = await self.client.delete(f"/api/leads/{lead_id}", params={"wait": 0})
+            answer = await self.client.delete(f"{path}/{lead_id}", params={"wait": 0})
             assert answer.status_code in (200, 202), answer.text
             state: dict[str, Any] = answer.json()
             if state["done"]:
                 return state
+            path, lead_id = "/api/leads", state["lead_id"]
             await self.chores()
             await asyncio.sleep(0.05)
         raise AssertionError(state)
@@ -297,3 +299,67 @@ async def test_only_an_admin_erases(living: Living):
     answer = await living.client.delete(f"/api/leads/{ana}", headers={"Authorization": f"Bearer {made.json()['token']}"})
     assert answer.status_code == 403
     assert (await living.client.delete("/api/leads/nobody")).status_code == 404
+
+
+async def a_message_to(living: Living, address: str) -> str:
+    """Somebody who is no lead is mailed, and told to be left alone; answers the delivery's id."""
+    asked = await living.client.post("/api/messages", json={"template": "receipt", "to": address}, headers={"Idempotency-Key": address})
+    assert asked.status_code == 202, asked.text
+    delivery_id = str(asked.json()["id"])
+
+    async def is_sent() -> bool:
+        return bool((await living.get(f"/api/deliveries/{delivery_id}"))["status"] == "sent")
+
+    await living.until(is_sent)
+    await living.client.post("/api/suppressions", json={"address": address, "reason": "manual"})
+    return delivery_id
+
+
+async def test_an_address_of_nobody_is_exported_and_forgotten(living: Living):
+    theirs = await a_message_to(living, "Cleo.Unknown@example.com")
+    others = await a_message_to(living, "dan.unknown@example.com")
+    assert {found.split(":")[0].split("/")[0] for found in everywhere(living, ("cleo.unknown",))} >= {"mailbox", "mailer_delivery.address"}
+    whole = await living.get("/api/addresses/cleo.unknown@example.com/export")
+    assert ([one["id"] for one in whole["deliveries"]], len(whole["suppressions"])) == ([theirs], 1)
+    state = await living.erase("cleo.unknown@example.com", "/api/addresses")
+    assert state["removed"]["mailer"] | {"suppressions": 1, "deliveries": 1} == state["removed"]["mailer"]
+    assert state["removed"]["house"]["Mailbox"] == 1
+    assert everywhere(living, ("cleo.unknown",)) == []
+    assert (await living.get(f"/api/deliveries/{others}"))["to"] == "dan.unknown@example.com"
+    assert (await living.get("/api/addresses/cleo.unknown@example.com/export"))["deliveries"] == []
+    audit = await living.get("/api/audit")
+    assert [check for check in audit["checks"] if not check["ok"]] == []
+
+
+async def test_what_went_to_an_address_after_it_was_erased_is_erased_by_asking_again(living: Living):
+    await a_message_to(living, "cleo.unknown@example.com")
+    first = await living.erase("cleo.unknown@example.com", "/api/addresses")
+    again = await living.erase("cleo.unknown@example.com", "/api/addresses")
+    assert not any(any(removed.values()) for removed in again["removed"].values())
+    await living.client.post("/api/messages", json={"template": "receipt", "to": "cleo.unknown@example.com"})
+    await living.until(lambda: _mailed(living, "cleo.unknown"))
+    third = await living.erase("cleo.unknown@example.com", "/api/addresses")
+    assert first["lead_id"] != third["lead_id"]
+    assert everywhere(living, ("cleo.unknown",)) == []
+
+
+async def _mailed(living: Living, name: str) -> bool:
+    return bool(list((living.house.folder.path / "mailbox").glob("*.eml"))) and name in str(
+        await living.get("/api/deliveries", status="sent")
+    )
+
+
+async def test_a_leads_address_is_forgotten_with_the_lead_and_with_it_what_came_before_the_lead(living: Living):
+    await a_message_to(living, "cleo.unknown@example.com")
+    await living.post("identify", userId="user-cleo", traits={"email": "cleo.unknown@example.com"})
+    (lead,) = await living.until(lambda: living.leads("user-cleo"))
+    refused = await living.client.delete("/api/addresses/cleo.unknown@example.com")
+    assert (refused.status_code, refused.json()["code"]) == (409, "has_lead")
+
+    async def is_known() -> bool:
+        return len((await living.get(f"/api/leads/{lead['id']}/export"))["deliveries"]) == 1
+
+    await living.until(is_known)
+    await living.erase(lead["id"])
+    assert everywhere(living, ("cleo.unknown",)) == []
+    assert (await living.erase("cleo.unknown@example.com", "/api/addresses"))["done"]

@@ -21,6 +21,7 @@ INTERNAL = {
     ("GET", "/api/audit/received"): {"marketer", "viewer"},
     ("GET", "/api/endings"): {"marketer", "sales", "viewer"},
     ("POST", "/api/dead-letters/naming"): set(),
+    ("GET", "/api/addresses/{}/erasure"): set(),
     ("GET", "/api/exports/{}"): set(),
     ("GET", "/api/exports/{}/events"): set(),
 }
