@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import cast
 
 import msgspec
-from sqlalchemy import ColumnElement, Table, bindparam, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, case, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer.policy import WAITING, address_key
