@@ -43,3 +43,9 @@ async def load_paused(connection: AsyncConnection, keys: Iterable[str]) -> dict[
     """Until when the readers of these addresses wish to be left alone."""
     rows = await connection.execute(select(A.address, A.paused_until).where(among(A.address, keys), A.paused_until.is_not(None)))
     return {row.address: row.paused_until for row in rows}
+
+
+async def was_confirmed(connection: AsyncConnection, key: str) -> bool:
+    """Whether the owner of this address once agreed by the link in a mail to it."""
+    found = await connection.execute(select(A.address).where(A.address == key, A.confirmed_at.is_not(None)))
+    return found.one_or_none() is not None

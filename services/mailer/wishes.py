@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer import leads, store
-from services.mailer.addresses import load_paused, lock_addresses, save_addresses
+from services.mailer.addresses import load_paused, lock_addresses, save_addresses, was_confirmed
 from services.mailer.choices import Choices, Wish, after, choices_of
 from services.mailer.editions import Editions
 from services.mailer.events import RESUBSCRIBED, UNSUBSCRIBED, wish_event
@@ -91,9 +91,16 @@ async def _choices(connection: AsyncConnection, playbook: MailerPlaybook, known:
     key = address_key(known.address)
     suppressions = (await leads.load_suppressions(connection, [key])).get(key, [])
     paused = (await load_paused(connection, [key])).get(key)
-    marketing = select(D.id).where(D.counted_for == key, D.status == "sent").limit(1)
-    had_consent = (await connection.execute(marketing)).one_or_none() is not None  # else it would not have been sent
+    had_consent = await _had_consent(connection, key)
     return choices_of(playbook, known.lead, known.address, suppressions, paused, had_consent=had_consent)
+
+
+async def _had_consent(connection: AsyncConnection, key: str) -> bool:
+    """Whether marketing was once agreed to for this address: it was confirmed for it, or marketing was sent there."""
+    if await was_confirmed(connection, key):
+        return True
+    marketing = select(D.id).where(D.counted_for == key, D.status == "sent").limit(1)
+    return (await connection.execute(marketing)).one_or_none() is not None
 
 
 async def _grant(work: Work, known: _Known, before: Choices, then: Choices, at: datetime) -> None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
+from services.mailer.addresses import save_addresses
 from shared import wire
 from tests.builders import a_lead, a_template
 from tests.mailer_house import CONSENT, YAML, House
@@ -172,6 +173,16 @@ async def test_who_never_consented_cannot_give_it_back_by_the_page(house: House)
         assert buttons(answer) == []
         await client.post(link(house, "m5"), data={"do": "return"})
     assert await told(house) == []
+
+
+async def test_who_confirmed_and_left_before_any_letter_came_finds_the_way_back(house: House) -> None:
+    await house.know(a_lead(id="l2", email="bo@example.com"))
+    await house.receive(house.a_send(5, lead_id="l2", category="transactional"))
+    await house.tick()
+    async with house.outbox.work() as work:
+        await save_addresses(work.conn, ["bo@example.com"], confirmed_at=house.clock.now())
+    async with house.api() as client:
+        assert buttons(await client.get(link(house, "m5"))) == ["return"]
 
 
 @pytest.mark.parametrize("sent", [{"content": b"\xff\xfe"}, {"data": {"do": "destroy"}}, {"json": {"do": "leave"}}, {}])
