@@ -16,9 +16,9 @@ from tests.e2e.house import House, until
 
 @contextmanager
 def small_file_system(house: House) -> Iterator[None]:
-    """The data folder on a file system of 8 MiB."""
+    """The data folder on a file system of 48 MiB: a little more than has to be free for the house to call itself ready."""
     house.data.mkdir(parents=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", house.data], capture_output=True, text=True, check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", house.data], capture_output=True, text=True, check=False)
     if mounted.returncode:
         pytest.skip(f"only root can mount a small file system: {mounted.stderr.strip()}")
     try:
@@ -82,6 +82,7 @@ def keeps_its_word(house: House, full: Callable[[House], AbstractContextManager[
         assert answers[-20:] == [503] * 20
         assert set(answers) <= {200, 503}
         assert house.http.get(f"{house.url}/healthz").status_code == 200
+        assert house.http.get(f"{house.url}/readyz").status_code == 503
     until(lambda: poster.post() == 200)
     house.reader("bea")
     house.event("bea", "Ebook Downloaded")
