@@ -9,6 +9,7 @@ the two `export` lines that Dripline needs; `down` stops by pid what `up` starte
 import json
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -82,11 +83,16 @@ class Process:
         said = self.log.read_text(errors="replace").strip().splitlines()[-5:]
         raise Missing("\n".join([f"{self.command[0]} did not come up on port {port}; {self.log} ends with:", *said]))
 
+    def tell(self, how: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.child is not None and self.child.poll() is None:
+            self.child.send_signal(how)
+
     def stop(self, how: int = signal.SIGTERM) -> None:
         """End it and wait for its end; a dead one stays dead."""
         if self.child is None or self.child.poll() is not None:
             return
-        self.child.send_signal(how)
+        self.tell(how)
         try:
             self.child.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -154,13 +160,26 @@ class Postgres:
             time.sleep(0.1)
 
 
-class Kafka:
-    """One Apache Kafka broker in KRaft mode, its own controller, on a data folder of its own."""
+@dataclass(frozen=True)
+class Quorum:
+    """What the brokers of one cluster agree on: its id, and the port of each one's controller, by node."""
 
-    def __init__(self, folder: Path, port: int | None = None, *, heap: str = "512m") -> None:
+    cluster_id: str
+    controllers: Mapping[int, int]
+
+    @classmethod
+    def of(cls, nodes: int) -> "Quorum":
+        return cls(secrets.token_hex(11), {node: free_port() for node in range(1, nodes + 1)})
+
+
+class Kafka:
+    """One Apache Kafka broker in KRaft mode, its own controller, on a data folder of its own: alone, or a node of a quorum."""
+
+    def __init__(self, folder: Path, port: int | None = None, *, heap: str = "512m", node: int = 1, quorum: Quorum | None = None) -> None:
         self.folder = folder
         self.port = port or free_port()
-        self._controller = free_port()
+        self._node = node
+        self._quorum = quorum or Quorum.of(1)
         self._heap = heap
         self._process: Process | None = None
 
@@ -173,8 +192,8 @@ class Kafka:
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        """Fetch the jars if need be, format the data folder if it is new, start. Raises Missing."""
+    def start(self, *, wait: bool = True) -> None:
+        """Fetch the jars if need be, format the data folder if it is new, start. Raises Missing. Without `wait` it comes up by itself."""
         java = shutil.which("java")
         if java is None:
             raise Missing("Kafka needs Java 17 or newer. Install it: sudo apt install openjdk-17-jre-headless")
@@ -182,14 +201,24 @@ class Kafka:
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = self.folder / "server.properties"
         settings.write_text(self._settings())
-        tool = [java, "-cp", f"{jars}/*", "kafka.tools.StorageTool"]
         if not (self.folder / "data" / "meta.properties").exists():
-            name = _run([*tool, "random-uuid"]).strip().splitlines()[-1]
-            _run([*tool, "format", "-t", name, "-c", str(settings)])
+            tool = [java, "-cp", f"{jars}/*", "kafka.tools.StorageTool"]
+            _run([*tool, "format", "-t", self._quorum.cluster_id, "-c", str(settings)])
         memory = [f"-Xmx{self._heap}", f"-Xms{self._heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         self._process = Process([java, *memory, "-cp", f"{jars}/*", "kafka.Kafka", str(settings)], self.folder / "kafka.log")
         self._process.start()
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Return once it listens; raises Missing where it does not come up."""
+        assert self._process is not None
         self._process.wait_for(self.port)
+
+    def tell(self, how: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self._process:
+            self._process.tell(how)
 
     def stop(self, how: int = signal.SIGTERM) -> None:
         if self._process:
@@ -197,29 +226,55 @@ class Kafka:
 
     def _settings(self) -> str:
         """A broker for one machine: nothing appears by itself, and no group waits for more members than come at once."""
+        controllers, nodes = self._quorum.controllers, len(self._quorum.controllers)
         return "\n".join(
             (
                 "process.roles=broker,controller",
-                "node.id=1",
-                f"controller.quorum.voters=1@127.0.0.1:{self._controller}",
-                f"listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller}",
+                f"node.id={self._node}",
+                "controller.quorum.voters=" + ",".join(f"{node}@127.0.0.1:{port}" for node, port in controllers.items()),
+                f"listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controllers[self._node]}",
                 f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}",
                 "controller.listener.names=CONTROLLER",
                 "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
                 f"log.dirs={self.folder / 'data'}",
                 "auto.create.topics.enable=false",
-                "offsets.topic.num.partitions=1",
-                "offsets.topic.replication.factor=1",
+                f"offsets.topic.num.partitions={nodes}",
+                f"offsets.topic.replication.factor={nodes}",
                 "transaction.state.log.num.partitions=1",
-                "transaction.state.log.replication.factor=1",
+                f"transaction.state.log.replication.factor={nodes}",
                 "transaction.state.log.min.isr=1",
                 "share.coordinator.state.topic.num.partitions=1",
-                "share.coordinator.state.topic.replication.factor=1",
+                f"share.coordinator.state.topic.replication.factor={nodes}",
                 "share.coordinator.state.topic.min.isr=1",
                 "group.initial.rebalance.delay.ms=0",
                 "",
             )
         )
+
+
+class KafkaCluster:
+    """Several brokers on one machine, so that one can go while the others hold what was acknowledged."""
+
+    def __init__(self, folder: Path, size: int = 3, *, heap: str = "384m") -> None:
+        quorum = Quorum.of(size)
+        self.brokers = [Kafka(folder / f"broker-{node}", heap=heap, node=node, quorum=quorum) for node in quorum.controllers]
+
+    @property
+    def bootstrap(self) -> str:
+        return ",".join(broker.bootstrap for broker in self.brokers)
+
+    def start(self) -> None:
+        """Start all; on return each listens. Raises Missing."""
+        for broker in self.brokers:
+            broker.start(wait=False)  # a broker comes up only with the majority of its quorum
+        for broker in self.brokers:
+            broker.wait()
+
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        for broker in self.brokers:
+            broker.tell(how)
+        for broker in self.brokers:
+            broker.stop(how)
 
 
 def fetch_jars() -> Path:

@@ -10,13 +10,19 @@ from typing import Any
 
 import pytest
 
-from deploy.servers import Kafka, Missing, Postgres
+from deploy.servers import Kafka, KafkaCluster, Missing, Postgres
 
 
 @cache
 def kafka() -> Kafka:
     """A Kafka broker; skips the test where there can be none, and fails it where REQUIRE_SERVICES says that there must be."""
     return _started(Kafka(_folder("kafka"), heap="384m"))
+
+
+@cache
+def kafka_cluster() -> KafkaCluster:
+    """Three brokers, of which one may be killed; skips or fails as `kafka` does."""
+    return _started(KafkaCluster(_folder("kafka-cluster")))
 
 
 @cache
