@@ -16,6 +16,9 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "latency": ("bench.whole_way", "latency"),
     "idle": ("bench.whole_way", "idle"),
     "resting": ("bench.resting", "rows"),
+    "serve-scoring": ("bench.on_kafka", "scoring"),
+    "serve-throughput": ("bench.on_kafka", "whole_way"),
+    "serve-doubled": ("bench.on_kafka", "doubled"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The services on Kafka and PostgreSQL, as `dripline serve` runs them: beside Quix Streams, beside a bare loop, and beside themselves doubled.
+"""The services on Kafka and PostgreSQL as `dripline serve` runs them, beside Quix Streams, beside a bare loop, and beside twice as many.
 
 What is timed begins when the first events have been handled, so that neither side pays for its start.
 """
