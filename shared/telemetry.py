@@ -20,6 +20,8 @@ LAG_SECONDS = Gauge("dripline_lag_seconds", "Age of the oldest record not yet ha
 LEADS_TO_RENEW = Gauge("dripline_leads_to_renew", "Leads still to be folded anew under rules that changed.")
 DELIVERIES = Counter("dripline_deliveries_total", "Deliveries by how they ended.", ["kind", "status"])
 WAKE_LATENESS = Histogram("dripline_wake_lateness_seconds", "How late enrollments were woken.")
+AUDIT_DIFFERENCE = Gauge("dripline_audit_difference", "By how much the audit's counts do not agree; 0: they do.", ["service", "promise"])
+AUDIT_FINISHED = Gauge("dripline_audit_finished_seconds", "When the console last finished an audit, in seconds since 1970.")
 
 
 class Stderr:
