@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
@@ -36,12 +36,11 @@ class RunSettings(BaseSettings):
         return given and given.rstrip("/")
 
 
-class ServeSettings(BaseSettings):
-    """Settings of `serve`, and of `migrate` for it, from environment or `.env`, with the prefix `DRIPLINE_`; every replica has the same."""
+class KafkaSettings(BaseSettings):
+    """Where Kafka is, from environment or `.env`, with the prefix `DRIPLINE_`."""
 
     model_config = SettingsConfigDict(env_prefix="DRIPLINE_", env_file=".env", frozen=True, extra="ignore")
 
-    database_url: SecretStr  # postgresql+asyncpg://user:pass@host:5432/dripline
     kafka_bootstrap: str  # host:9092, several with commas
     kafka_security_protocol: Protocol = "PLAINTEXT"
     kafka_sasl_mechanism: Mechanism = "PLAIN"
@@ -51,12 +50,35 @@ class ServeSettings(BaseSettings):
     kafka_cert_file: str | None = None
     kafka_key_file: str | None = None
     kafka_instance: str | None = None  # names this replica in its groups: restarted, it gets its partitions back at once
+    topic_prefix: str = "dripline"
+
+    def cluster(self) -> Cluster:
+        """How to reach Kafka."""
+        password = self.kafka_sasl_password
+        return Cluster(
+            bootstrap=self.kafka_bootstrap,
+            prefix=self.topic_prefix,
+            instance=self.kafka_instance,
+            protocol=self.kafka_security_protocol,
+            mechanism=self.kafka_sasl_mechanism,
+            username=self.kafka_sasl_username,
+            password=password.get_secret_value() if password else None,
+            ca_file=self.kafka_ca_file,
+            cert_file=self.kafka_cert_file,
+            key_file=self.kafka_key_file,
+        )
+
+
+class ServeSettings(KafkaSettings):
+    """Settings of `serve`, and of `migrate` for it, from environment or `.env`, with the prefix `DRIPLINE_`; every replica has the same."""
+
+    database_url: SecretStr  # postgresql+asyncpg://user:pass@host:5432/dripline
     kafka_partitions: int = 12  # of each topic, when `migrate` makes them
     kafka_replicas: int = 3
-    topic_prefix: str = "dripline"
     secret_key: SecretStr  # signs links, hand-offs and sessions; the same for all
     api_key: SecretStr | None = None  # fixes a secret key, for scripts, and for the console's own questions
     write_key: SecretStr | None = None
+    drain_seconds: float = Field(2.0, ge=0, le=8)  # how long a process that was told to stop still answers, not ready any more
     public_url: str = "http://127.0.0.1:8300"
     console_password: SecretStr | None = None
     ingest_url: str = "http://127.0.0.1:8301"
@@ -78,22 +100,6 @@ class ServeSettings(BaseSettings):
         if not given.get_secret_value().startswith("postgresql+asyncpg://"):
             raise ValueError("postgresql+asyncpg://user:password@host:5432/name; on SQLite there is `dripline run`")
         return given
-
-    def cluster(self) -> Cluster:
-        """How to reach Kafka."""
-        password = self.kafka_sasl_password
-        return Cluster(
-            bootstrap=self.kafka_bootstrap,
-            prefix=self.topic_prefix,
-            instance=self.kafka_instance,
-            protocol=self.kafka_security_protocol,
-            mechanism=self.kafka_sasl_mechanism,
-            username=self.kafka_sasl_username,
-            password=password.get_secret_value() if password else None,
-            ca_file=self.kafka_ca_file,
-            cert_file=self.kafka_cert_file,
-            key_file=self.kafka_key_file,
-        )
 
 
 def read_settings(settings: type[Settings], **given: Any) -> Settings:

@@ -1,6 +1,8 @@
 """What ingest is told from outside. Read by `main` alone."""
 
-from pydantic import NonNegativeInt, PositiveInt
+from pathlib import Path
+
+from pydantic import ByteSize, NonNegativeInt, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -17,3 +19,7 @@ class IngestSettings(BaseSettings):
     browser_events_per_ip: NonNegativeInt = 3_000  # a minute, from one IP address
     browser_events_per_address: NonNegativeInt = 120  # an hour, that name one email address
     trusted_proxies: NonNegativeInt = 0  # how many proxies of ours stand in front and write X-Forwarded-For
+
+    # Under `serve`: where events wait while Kafka is away. A folder on a disk that stays, for each replica one of its own.
+    spool_dir: Path | None = None  # without it ingest says 503 while Kafka is away
+    spool_bytes: ByteSize = ByteSize(1 << 30)  # what may wait there; beyond it ingest says 503
