@@ -1,6 +1,7 @@
 """Brings a database to the schema this code knows, and refuses one that a newer code has written."""
 
 import asyncio
+from importlib import import_module
 from pathlib import Path
 
 from sqlalchemy import MetaData, NullPool, create_engine, event, inspect, text
@@ -9,14 +10,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
-import services.journeys.tables
-import services.mailer.tables
-import services.scoring.tables
-import shared.tables
 from shared.errors import ConfigurationError
-
-TABLES = (shared.tables, services.scoring.tables, services.journeys.tables, services.mailer.tables)
-"""Imported so that their rows are known to SQLModel's metadata."""
 
 HEAD = "0002"
 """The newest revision in migrations/versions."""
@@ -26,6 +20,9 @@ LOCK = 0x64726970
 
 
 def every_table() -> MetaData:
+    """All rows of all services; they are loaded only where somebody asks, not by each process that looks at `HEAD`."""
+    for name in ("shared", "services.scoring", "services.journeys", "services.mailer"):
+        import_module(f"{name}.tables")
     return SQLModel.metadata
 
 

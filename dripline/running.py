@@ -1,20 +1,18 @@
 """`dripline run` from start to end: lock the folder, take the port, publish the playbook, serve, stop."""
 
 import asyncio
-import contextlib
-import errno
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-import uvicorn
 import uvloop
 
 from dripline.check import check
 from dripline.data_folder import DataFolder
+from dripline.door import FAILED, Server, listening, url_of
 from dripline.embedded import House, build_house
 from dripline.environment import SALES_PATH, SHOP_PATH, is_demo_sales, playbook_environment
 from dripline.folder_clock import FolderClock
@@ -29,12 +27,6 @@ from shared.housekeeping import Chore
 from shared.playbooks import Playbook, read_folder
 from shared.serving import http_config, relax_collector
 from shared.telemetry import set_up_logging
-
-FAILED = 70
-"""The exit code of a process whose stage died: its supervisor starts it again."""
-
-BACKLOG = 2048
-"""Connections that may wait; the first ones while the house is still being built."""
 
 
 def run(playbook: Path | None, data: Path | None, host: str, port: int, speed: float, *, demo: bool = True) -> int:
@@ -84,60 +76,10 @@ async def _serve(house: House, door: socket.socket, book: Playbook, watch: Watch
     return FAILED if worker.failed else 0
 
 
-class Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which would raise the signal again before the stages have ended, and with a slower pulse."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._stopped = asyncio.Event()
-
-    def stop(self) -> None:
-        self.should_exit = True
-        self._stopped.set()
-
-    async def main_loop(self) -> None:
-        """Renews the `Date` of answers once a second; uvicorn's own loop wakes ten times as often, on an idle machine too."""
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopped.wait(), 1)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def _here() -> Path:
     if not Path("playbook.yaml").is_file():
         raise ConfigurationError("no playbook.yaml in this folder; name one: dripline run --playbook playbooks/starter")
     return Path()
-
-
-@contextlib.contextmanager
-def listening(host: str, port: int, data: Path | None = None) -> Iterator[socket.socket]:
-    """A bound socket; taken before anything else is started, so that a port in use costs nothing."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as door:
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            door.bind((host, port))
-            door.listen(BACKLOG)
-        except OSError as error:
-            raise ConfigurationError(_port_trouble(host, port, data, error)) from error
-        yield door
-
-
-def _port_trouble(host: str, port: int, data: Path | None, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        options = f"--port {port + 1}" + (f" --data {data}" if data else "")
-        return f'port {port} on {host} is in use; take another: make run ARGS="{options}" (or dripline run {options})'
-    return f"cannot listen on {host}:{port}: {error.strerror}"
-
-
-def url_of(door: socket.socket) -> str:
-    """Where this machine reaches us."""
-    host, port = door.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def warnings(clock: FolderClock, settings: RunSettings) -> list[str]:
