@@ -34,6 +34,11 @@ def multiply(state: Path, tables: list[Copies], count: int) -> None:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def enrollment_ids(millisecond: str, place: str) -> str:
+    """An expression for ids as journeys makes them: the entry's millisecond, then what is scattered."""
+    return f"printf('%08x-%04x-8000-8000-%012d', ({millisecond}) >> 16, ({millisecond}) & 65535, {place})"
+
+
 def _multiply(database: sqlite3.Connection, copies: Copies, count: int) -> None:
     columns = [row[1] for row in database.execute(f"PRAGMA table_info({copies.table})")]
     values = ", ".join(copies.columns.get(column) or _substituted(column, copies.texts) for column in columns)

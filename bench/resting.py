@@ -8,12 +8,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench.crowd import Copies, multiply
+from bench.crowd import Copies, enrollment_ids, multiply
 from bench.pairs import Figure
 from bench.waking import MANY
 from bench.whole_way import Sink, at_rest, one_mail, running
 
 USER = "reader-0000000"
+ENTERED = 1_700_000_000_000
+"""When the first of them entered, in milliseconds since 1970; the others a second apart."""
 
 
 def rows() -> Iterator[Figure]:
@@ -39,7 +41,7 @@ def _multiply(state: Path) -> None:
     texts = {
         USER: "printf('reader-%07d', n)",
         lead: f"printf('%0{len(lead)}d', n)",
-        enrollment: "printf('00000000-0000-5000-8000-%012d', n)",
+        enrollment: enrollment_ids(f"{ENTERED} + n * 1000", "n"),
     }
     later = "%s + n * 1000000"
     tables = [

@@ -24,7 +24,7 @@ from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlmodel import SQLModel
 
-from bench.crowd import Copies, multiply
+from bench.crowd import Copies, enrollment_ids, multiply
 from bench.pairs import Figure, Row, paired
 from services.journeys.main import build
 from services.journeys.settings import JourneysSettings
@@ -54,7 +54,7 @@ ROUNDS = 3
 START_SECONDS = 2
 LEAD = "lead-000000000"
 APART = 7_368_787
-"""A prime: the enrollments entered one after the other are of leads that lie apart, and have ids that do, as in life."""
+"""A prime: the enrollments entered one after the other are of leads that lie apart, as in life."""
 JOURNEY = b"""\
 journey: waiting
 trigger: {event: Seen}
@@ -99,14 +99,15 @@ def _crowd(folder: Path, count: int) -> Path:
     folder.mkdir()
     _run(_seed(folder))
     with closing(sqlite3.connect(folder / "state.db")) as database:
-        ((enrollment,),) = database.execute("SELECT id FROM journeys_enrollment")
+        ((enrollment, entered),) = database.execute("SELECT id, entered_at FROM journeys_enrollment")
     scattered = f"n * {APART} % {count}"
-    walk = {LEAD: f"printf('lead-%09d', {scattered})", enrollment: f"printf('00000000-0000-5000-8000-%012d', {scattered})"}
+    entry = f"{entered - count * 1_000_000} + n * 1000000"  # one a second
+    walk = {LEAD: f"printf('lead-%09d', {scattered})", enrollment: enrollment_ids(f"({entry}) / 1000", scattered)}
     far = f"{_micros(SystemClock().now() + timedelta(days=30))} + n * 1000000"
     tables = [
         Copies("journeys_lead", {LEAD: "printf('lead-%09d', n)"}),
         Copies("journeys_visit", walk),
-        Copies("journeys_enrollment", walk, {"wake_at": far}),
+        Copies("journeys_enrollment", walk, {"entry_at": entry, "entered_at": entry, "wake_at": far}),
     ]
     multiply(folder / "state.db", tables, count)
     return folder / "state.db"

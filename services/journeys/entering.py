@@ -155,7 +155,7 @@ def _may_return(journey: Journey, call: Call, last: datetime, lead: Lead) -> boo
 
 def _begun(journey: Journey, call: Call, known: KnownLead, now: datetime) -> Enrollment:
     return Enrollment(
-        id=enrollment_id(journey.name, known.lead.id, call.key, call.entry.event_id),
+        id=enrollment_id(journey.name, known.lead.id, call.key, call.entry),
         lead_id=known.lead.id,
         journey=journey.name,
         version=journey.version,
