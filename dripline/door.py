@@ -5,7 +5,6 @@ import contextlib
 import errno
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import uvicorn
 
@@ -41,8 +40,8 @@ class Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def listening(host: str, port: int, data: Path | None = None) -> Iterator[socket.socket]:
-    """A bound socket; taken before anything else is started, so that a port in use costs nothing."""
+def listening(host: str, port: int, another: str) -> Iterator[socket.socket]:
+    """A bound socket; taken before anything else is started, so that a port in use costs nothing. `another` is how to take another one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as door:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -50,14 +49,13 @@ def listening(host: str, port: int, data: Path | None = None) -> Iterator[socket
             door.bind((host, port))
             door.listen(BACKLOG)
         except OSError as error:
-            raise ConfigurationError(_port_trouble(host, port, data, error)) from error
+            raise ConfigurationError(_port_trouble(host, port, another, error)) from error
         yield door
 
 
-def _port_trouble(host: str, port: int, data: Path | None, error: OSError) -> str:
+def _port_trouble(host: str, port: int, another: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        options = f"--port {port + 1}" + (f" --data {data}" if data else "")
-        return f'port {port} on {host} is in use; take another: make run ARGS="{options}" (or dripline run {options})'
+        return f"port {port} on {host} is in use; take another: {another}"
     return f"cannot listen on {host}:{port}: {error.strerror}"
 
 

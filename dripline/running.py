@@ -36,7 +36,7 @@ def run(playbook: Path | None, data: Path | None, host: str, port: int, speed: f
     source = playbook or settings.playbook or _here()
     book = read_folder(source)
     folder = DataFolder(data or settings.data_dir)
-    with folder.locked(), listening(host, port, data) as door:
+    with folder.locked(), listening(host, port, _another(port + 1, data)) as door:
         url = url_of(door)
         _refuse_mistakes(book, playbook_environment(url, folder.webhook_secret(), demo=demo))
         password, is_new = folder.console_password()
@@ -80,6 +80,11 @@ def _here() -> Path:
     if not Path("playbook.yaml").is_file():
         raise ConfigurationError("no playbook.yaml in this folder; name one: dripline run --playbook playbooks/starter")
     return Path()
+
+
+def _another(port: int, data: Path | None) -> str:
+    options = f"--port {port}" + (f" --data {data}" if data else "")
+    return f'make run ARGS="{options}" (or dripline run {options})'
 
 
 def warnings(clock: FolderClock, settings: RunSettings) -> list[str]:

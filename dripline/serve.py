@@ -41,7 +41,8 @@ def serve(name: str, host: str, port: int | None) -> int:
     settings = read_settings(ServeSettings)
     set_up_logging(settings.log_format)
     _refuse_old_schema(settings)
-    with listening(host, PORTS[name] if port is None else port) as door:
+    wanted = PORTS[name] if port is None else port
+    with listening(host, wanted, f"dripline serve {name} --port {wanted + 1}") as door:
         relax_collector()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(name, settings, door))

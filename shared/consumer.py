@@ -13,7 +13,7 @@ from shared.errors import Fenced, InvalidMessage, Outage
 from shared.log import Batch, Record, Subscription
 from shared.positions import StoredPositions, move_position
 from shared.service import Ports
-from shared.telemetry import BATCH_SECONDS, OUTAGES, RECORDS_HANDLED
+from shared.telemetry import BATCH_SECONDS, LAG_SECONDS, OUTAGES, RECORDS_HANDLED
 from shared.telemetry import log as logger
 from shared.work import Outbox, Work
 
@@ -53,6 +53,12 @@ class Consumer:
     def backlog_since(self) -> datetime | None:
         """When the oldest record came that was not settled yet; None while there is none."""
         return self._ports.log.backlog_since(self._outbox.service, self._topic)
+
+    async def measure(self) -> None:
+        """Tell the operators' metrics how old the oldest record is that was not settled; on the loop that runs this, as everything here."""
+        since = self.backlog_since()
+        age = (self._ports.clock.now() - since).total_seconds() if since else 0.0
+        LAG_SECONDS.labels(self._outbox.service, self._topic).set(max(0.0, age))
 
     async def _next(self, subscription: Subscription) -> Batch:
         for pause in _pauses():

@@ -20,6 +20,9 @@ class Chore:
     do: Callable[[], Awaitable[object]]
 
 
+MEASURED = timedelta(seconds=5)
+"""How often what Prometheus cannot ask for itself is measured; a period that other chores have, too."""
+
 Ring = Callable[[], Awaitable[None]]
 
 

@@ -1,12 +1,14 @@
 """The HTTP face every service shares: health, metrics, errors as `{"code", "message"}`, and who may do what."""
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
 from sqlalchemy import text
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.errors import ConfigurationError, Outage
 from shared.keys import Key, KeyRing, Role
 from shared.service import Ports
+from shared.telemetry import HTTP_SECONDS
 from shared.telemetry import log as logger
 
 LARGEST_BODY = 1 << 20
@@ -52,6 +55,34 @@ class BodyLimit:
         await self._app(scope, limited if scope["type"] == "http" else receive, send)
 
 
+class Timed:
+    """Tells the operators' metrics how long each answer took, and of which class its status was."""
+
+    def __init__(self, app: ASGIApp, service: str) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began, status = time.perf_counter(), 500  # whoever answers nothing has failed
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            if scope["type"] == "http":
+                timer(self._service, status).observe(time.perf_counter() - began)
+
+
+@cache
+def timer(service: str, status: int) -> Histogram:
+    """What the time of such an answer is told to."""
+    return HTTP_SECONDS.labels(service, f"{status // 100}xx")
+
+
 def service_app(name: str, ports: Ports, routers: Sequence[APIRouter], checks: Sequence[Check] = ()) -> FastAPI:
     """A service's application: its own routers, `/healthz`, `/readyz`, `/metrics`, and one shape for every error."""
     app = FastAPI(title=f"Dripline {name}", openapi_url="/openapi.json", docs_url=None, redoc_url=None)
@@ -63,6 +94,7 @@ def service_app(name: str, ports: Ports, routers: Sequence[APIRouter], checks: S
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(Exception, _on_bug)
     app.add_middleware(BodyLimit)
+    app.add_middleware(Timed, service=name)
     app.include_router(_health(ports, checks))
     for router in routers:
         app.include_router(router)

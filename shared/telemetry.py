@@ -8,6 +8,9 @@ from typing import TextIO, cast
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+ANSWERS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+LATENESS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 30, 60, 300, 900, 3600)
+
 EVENTS_ACCEPTED = Counter("dripline_events_accepted_total", "Events answered with 200.")
 EVENTS_REJECTED = Counter("dripline_events_rejected_total", "Events set aside by ingest.", ["code"])
 RETRIED_CALLS = Counter("dripline_retried_calls_total", "Tracking calls that their client says it has sent before (X-Retry-Count).")
@@ -17,9 +20,15 @@ DEAD_LETTERS = Counter("dripline_dead_letters_total", "Records set aside.", ["se
 OUTAGES = Counter("dripline_outages_total", "Times a service held and tried again.", ["service"])
 BATCH_SECONDS = Histogram("dripline_batch_seconds", "Time to handle one batch in one transaction.", ["service", "topic"])
 LAG_SECONDS = Gauge("dripline_lag_seconds", "Age of the oldest record not yet handled.", ["service", "topic"])
+OUTBOX_WAITING = Gauge("dripline_outbox_waiting", "Transactions whose records the log should have by now; 100 at most.", ["service"])
 LEADS_TO_RENEW = Gauge("dripline_leads_to_renew", "Leads still to be folded anew under rules that changed.")
-DELIVERIES = Counter("dripline_deliveries_total", "Deliveries by how they ended.", ["kind", "status"])
-WAKE_LATENESS = Histogram("dripline_wake_lateness_seconds", "How late enrollments were woken.")
+DELIVERIES = Counter("dripline_deliveries_total", "Moves of deliveries, by where they led.", ["kind", "status"])
+DELIVERIES_OPEN = Gauge("dripline_deliveries_open", "Deliveries that have not ended, or of which nobody knows.", ["status"])
+WAKE_LATENESS = Histogram("dripline_wake_lateness_seconds", "How late enrollments were woken.", buckets=LATENESS)
+WAKES_OVERDUE = Gauge("dripline_wakes_overdue_seconds", "How long ago the enrollment that waits longest should have been woken.")
+HTTP_SECONDS = Histogram(
+    "dripline_http_seconds", "Time to answer a request, by service and class of status.", ["service", "status"], buckets=ANSWERS
+)
 AUDIT_DIFFERENCE = Gauge("dripline_audit_difference", "By how much the audit's counts do not agree; 0: they do.", ["service", "promise"])
 AUDIT_FINISHED = Gauge("dripline_audit_finished_seconds", "When the console last finished an audit, in seconds since 1970.")
 

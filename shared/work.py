@@ -23,6 +23,7 @@ from shared.dead_letters import DeadLetter, save_dead_letters
 from shared.errors import InvalidMessage, Outage
 from shared.log import Log
 from shared.tables import OutboxBlob
+from shared.telemetry import OUTBOX_WAITING
 from shared.telemetry import log as logger
 
 STRANDED_AFTER = timedelta(seconds=5)
@@ -105,6 +106,7 @@ class Outbox:
         if self._is_clean and not self._owed:
             return 0
         stranded = await self._find_stranded()
+        OUTBOX_WAITING.labels(self.service).set(len(stranded))
         for blob_id, topic, records in stranded:
             if blob_id not in self._published:
                 await self._publish(blob_id, topic, unpack_blob(records))

@@ -10,7 +10,7 @@ from services.ingest.settings import IngestSettings
 from services.ingest.website import website_routes
 from shared.consumer import Consumer
 from shared.erasing import Marks, erasure_routes
-from shared.housekeeping import Chore
+from shared.housekeeping import MEASURED, Chore
 from shared.http import Check, service_app
 from shared.letters_api import dead_letter_routes
 from shared.service import Ports, Service
@@ -28,7 +28,7 @@ def build(settings: IngestSettings, ports: Ports, checks: Sequence[Check] = ()) 
         "ingest",
         TrackingApi(ports, pages, settings.ingest_memory, _limits(settings), settings.trusted_proxies),
         loops=[letters.run],
-        chores=[Chore("ingest outbox", timedelta(seconds=5), outbox.sweep)],
+        chores=[Chore("ingest outbox", timedelta(seconds=5), outbox.sweep), Chore("ingest lag", MEASURED, letters.measure)],
     )
 
 

@@ -19,7 +19,7 @@ from services.journeys.scheduler import Scheduler
 from services.journeys.settings import JourneysSettings
 from shared.consumer import Consumer
 from shared.erasing import Marks, erasure_routes
-from shared.housekeeping import Chore
+from shared.housekeeping import MEASURED, Chore
 from shared.http import service_app
 from shared.kpi_api import kpi_routes
 from shared.letters_api import dead_letter_routes
@@ -46,6 +46,9 @@ def build(_settings: JourneysSettings, ports: Ports, environ: Mapping[str, str] 
         async with outbox.work() as work:
             await store.forget_recent(work.conn, work.now)
 
+    async def measure_wakes() -> None:
+        await scheduler.measure(ports.clock.now())
+
     desk = Desk(ports, outbox, catalogue, metronome.wake)
     enrolling = Enrolling(outbox, catalogue, metronome.wake)
     letters = dead_letter_routes(ports, outbox, Replaying(catalogue, metronome.wake).replay)
@@ -57,6 +60,8 @@ def build(_settings: JourneysSettings, ports: Ports, environ: Mapping[str, str] 
         loops=[consumer.run, metronome.run],
         chores=[
             Chore("journeys outbox", timedelta(seconds=5), outbox.sweep),
+            Chore("journeys lag", MEASURED, consumer.measure),
+            Chore("journeys wakes", MEASURED, measure_wakes),
             Chore("journeys recent events", timedelta(hours=1), forget_recent),
         ],
     )

@@ -15,7 +15,7 @@ from services.journeys.engine import TimeCame
 from services.journeys.enrollment import Effect, Enrollment
 from services.journeys.hold import Hold
 from shared.db import Database
-from shared.telemetry import WAKE_LATENESS
+from shared.telemetry import WAKE_LATENESS, WAKES_OVERDUE
 from shared.telemetry import log as logger
 from shared.work import Outbox, Work
 
@@ -50,6 +50,12 @@ class Scheduler:
             told = await self._wake_due(work, now)
         self._told = told
         return told
+
+    async def measure(self, now: datetime) -> None:
+        """Tell the operators' metrics how late the latest is, whoever should have woken it."""
+        due = await self._next_due()
+        late = (now - due).total_seconds() if due else 0.0
+        WAKES_OVERDUE.set(max(0.0, late))
 
     async def _next_due(self) -> datetime | None:
         async with self._database.reading() as connection:

@@ -24,6 +24,7 @@ from services.mailer.handoff_pages import create_handoff_pages
 from services.mailer.kpi import count_handoffs, count_mail
 from services.mailer.ledger import Ledger
 from services.mailer.links import Links
+from services.mailer.measuring import measure_open
 from services.mailer.messages_api import message_routes
 from services.mailer.pages import create_pages
 from services.mailer.policy import WAITING, Delivery
@@ -39,7 +40,7 @@ from services.mailer.webhook import WebhookTransport
 from services.mailer.wishes import LedgerWishes
 from shared.consumer import Consumer
 from shared.erasing import Marks, erasure_routes
-from shared.housekeeping import Chore
+from shared.housekeeping import MEASURED, Chore
 from shared.http import Check, service_app
 from shared.kpi_api import kpi_routes
 from shared.letters_api import dead_letter_routes
@@ -89,6 +90,9 @@ def build(
         loops=[messages.run, activities.run, deliver, Metronome("hand-offs", ports.clock, desk.tick).run],
         chores=[
             Chore("mailer outbox", timedelta(seconds=5), outbox.sweep),
+            Chore("mailer messages' lag", MEASURED, messages.measure),
+            Chore("mailer activities' lag", MEASURED, activities.measure),
+            Chore("mailer ledger", timedelta(seconds=30), partial(measure_open, ports.database)),
             Chore("mailer erasures", timedelta(seconds=2), partial(finish, outbox, ports.database, Marks(ports.signer))),
         ],
     )

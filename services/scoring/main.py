@@ -14,7 +14,7 @@ from services.scoring.scheduler import Sweep
 from services.scoring.settings import ScoringSettings
 from shared.consumer import Consumer
 from shared.erasing import Marks, erasure_routes
-from shared.housekeeping import Chore
+from shared.housekeeping import MEASURED, Chore
 from shared.http import service_app
 from shared.kpi_api import kpi_routes
 from shared.letters_api import dead_letter_routes
@@ -46,5 +46,5 @@ def build(settings: ScoringSettings, ports: Ports, environ: Mapping[str, str] = 
         "scoring",
         service_app("scoring", ports, routers),
         loops=[events.run, sweep.run, renewal.run],
-        chores=[Chore("scoring outbox", timedelta(seconds=5), outbox.sweep)],
+        chores=[Chore("scoring outbox", timedelta(seconds=5), outbox.sweep), Chore("scoring lag", MEASURED, events.measure)],
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dripline import serve
 from dripline.data_folder import DataFolder
 from dripline.running import run
 from shared.errors import ConfigurationError
@@ -46,6 +47,16 @@ def test_no_playbook_there(tmp_path: Path):
 def test_a_port_in_use_names_the_remedy(taken: int):
     again = f"--port {taken + 1} --data data"
     assert refusal(port=taken) == f'port {taken} on 127.0.0.1 is in use; take another: make run ARGS="{again}" (or dripline run {again})'
+
+
+def test_a_service_whose_port_is_in_use_names_its_own_remedy(taken: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(serve, "_refuse_old_schema", lambda _: None)
+    monkeypatch.setenv("DRIPLINE_DATABASE_URL", "postgresql+asyncpg://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv("DRIPLINE_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setenv("DRIPLINE_SECRET_KEY", "a secret of this test, long enough")
+    with pytest.raises(ConfigurationError) as refused:
+        serve.serve("scoring", "127.0.0.1", taken)
+    assert str(refused.value) == f"port {taken} on 127.0.0.1 is in use; take another: dripline serve scoring --port {taken + 1}"
 
 
 def test_an_address_that_is_not_ours():

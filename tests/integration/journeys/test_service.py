@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
+from prometheus_client import REGISTRY
+
 from services.journeys.main import build
 from services.journeys.settings import JourneysSettings
 from shared import wire
@@ -72,4 +74,20 @@ async def test_an_activity_becomes_a_message_and_so_does_the_time(tmp_path: Path
         second = await next_send(messages)
     assert (first.template, second.template, second.enrollment_id) == ("one", "two", first.enrollment_id)
     await house.audit()
+    await house.database.close()
+
+
+async def test_how_late_the_latest_wake_is_is_told(tmp_path: Path) -> None:
+    house = House(tmp_path, "journey: hello\ntrigger: {event: Signed Up}\nsteps: [{wait: 1h}, {send: two}]")
+    await house.open()
+    await house.happens("Signed Up")
+    await house.chore("journeys wakes")
+    assert REGISTRY.get_sample_value("dripline_wakes_overdue_seconds") == 0
+    house.passes("1h")
+    house.passes("90s")
+    await house.chore("journeys wakes")
+    assert REGISTRY.get_sample_value("dripline_wakes_overdue_seconds") == 90
+    await house.tick()
+    await house.chore("journeys wakes")
+    assert REGISTRY.get_sample_value("dripline_wakes_overdue_seconds") == 0
     await house.database.close()

@@ -7,11 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.mailer import attempt
 from services.mailer.attempt import POSTS_AT_ONCE
 from services.mailer.handoffs import Answer
 from services.mailer.lanes import RELAY_PLACES
+from services.mailer.measuring import OPEN, measure_open
 from services.mailer.outcomes import Deferred, Delivered, Gone, Held, InDoubt, Refused
 from shared import wire
 from shared.clock import real_now
@@ -35,6 +37,20 @@ async def test_a_message_becomes_one_mail_and_one_event(house: House) -> None:
     [event] = house.log.events
     assert (event.name, event.source, event.lead_id, event.trusted) == ("Email Sent", wire.OURSELVES, "l1", True)
     assert (event.properties["enrollment_id"], event.properties["transition"], event.properties["step"]) == ("e1", 1, "hello")
+
+
+async def test_how_many_deliveries_are_open_is_told(house: House) -> None:
+    house.relay.to_offer = Deferred("busy")
+    await house.receive(house.a_send())
+    await measure_open(house.database)
+    assert open_deliveries() == {"queued": 1, "sending": 0, "deferred": 0, "in_doubt": 0}
+    await house.tick()
+    await measure_open(house.database)
+    assert open_deliveries() == {"queued": 0, "sending": 0, "deferred": 1, "in_doubt": 0}
+
+
+def open_deliveries() -> dict[str, float | None]:
+    return {status: REGISTRY.get_sample_value("dripline_deliveries_open", {"status": status}) for status in OPEN}
 
 
 async def test_a_message_that_comes_again_is_the_same_delivery(house: House) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import httpx
 import pytest
 from fastapi import APIRouter, Form, Request
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from shared.clock import FakeClock
@@ -122,6 +123,17 @@ async def test_ready_means_that_its_servers_answer(client: httpx.AsyncClient, se
     server.away = True
     assert (await client.get("/readyz")).status_code == 503
     assert (await client.get("/healthz")).json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(("path", "status"), [("/number?n=1", "2xx"), ("/problem", "4xx"), ("/bug/l1", "5xx")])
+async def test_the_time_of_each_answer_is_told_by_class_of_status(client: httpx.AsyncClient, path: str, status: str):
+    def answers() -> float:
+        return REGISTRY.get_sample_value("dripline_http_seconds_count", {"service": "test", "status": status}) or 0
+
+    before = answers()
+    with capture_logs():
+        await client.get(path)
+    assert answers() == before + 1
 
 
 async def test_metrics_are_told(client: httpx.AsyncClient):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import select, text
 from sqlmodel import SQLModel
 
@@ -23,6 +24,7 @@ from shared.signing import Signer
 from shared.tables import DeadLetterRow, OutboxBlob
 from shared.work import Outbox, Work
 from tests.databases import cancelled_while_committing, database_url
+from tests.fakes import RecordingLog
 
 SERIAL = {"sqlite": "INTEGER", "postgresql": "BIGSERIAL"}
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
@@ -279,3 +281,48 @@ async def test_works_of_one_outbox_may_be_open_side_by_side(ports: Ports) -> Non
         pass
     async with ports.database.reading() as connection:
         assert (await connection.execute(select(OutboxBlob.__table__))).all() == []
+
+
+async def test_how_old_the_oldest_unsettled_record_is_is_told(ports: Ports):
+    holds, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(work: Work, records: Sequence[Record]) -> None:
+        holds.set()
+        await goes_on.wait()
+        await store(work, records)
+
+    consumer = Consumer("events", ports, Outbox("scoring", ports.database, ports.log, ports.clock), slow)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        running = group.create_task(consumer.run())
+        await ports.log.append("events", [("k", b"1")])
+        await holds.wait()
+        assert isinstance(ports.clock, FakeClock)
+        ports.clock.advance(timedelta(seconds=90))
+        await consumer.measure()
+        assert told("dripline_lag_seconds", service="scoring", topic="events") == 90
+        goes_on.set()
+        positions = StoredPositions(ports.database)
+        while await positions.position("scoring", "events", 0) != 1 or consumer.backlog_since() is not None:
+            await asyncio.sleep(0.01)
+        await consumer.measure()
+        running.cancel()
+    assert told("dripline_lag_seconds", service="scoring", topic="events") == 0
+
+
+async def test_what_the_log_should_have_had_by_now_is_told(ports: Ports):
+    log = RecordingLog(away=True)
+    wall = FakeClock(START)
+    outbox = Outbox("scoring", ports.database, log, ports.clock, wall.now)
+    async with outbox.work() as work:
+        work.publish_raw("activities", "k", b"1")
+    wall.advance(timedelta(seconds=6))
+    await outbox.sweep()
+    assert told("dripline_outbox_waiting", service="scoring") == 1
+    log.away = False
+    await outbox.sweep()
+    await outbox.sweep()
+    assert told("dripline_outbox_waiting", service="scoring") == 0
+
+
+def told(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(name, labels)
