@@ -19,6 +19,7 @@ from dripline.worker import Worker
 from shared.database_clock import DatabaseClock
 from shared.db import Database
 from shared.errors import ConfigurationError
+from shared.failpoints import arm
 from shared.housekeeping import Chore, keep_house
 from shared.kafka_log import KafkaLog
 from shared.kafka_topics import Layout, make_topics
@@ -40,6 +41,7 @@ def serve(name: str, host: str, port: int | None) -> int:
     """Run one service until told to stop; answers the exit code. Raises ConfigurationError before anything starts."""
     settings = read_settings(ServeSettings)
     set_up_logging(settings.log_format)
+    arm(settings.failpoints)
     _refuse_old_schema(settings)
     wanted = PORTS[name] if port is None else port
     with listening(host, wanted, f"dripline serve {name} --port {wanted + 1}") as door:

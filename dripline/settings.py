@@ -50,6 +50,7 @@ class KafkaSettings(BaseSettings):
     kafka_cert_file: str | None = None
     kafka_key_file: str | None = None
     kafka_instance: str | None = None  # names this replica in its groups: restarted, it gets its partitions back at once
+    kafka_session_seconds: float = Field(default=20, ge=6, le=300)  # a replica silent for so long loses its partitions
     topic_prefix: str = "dripline"
 
     def cluster(self) -> Cluster:
@@ -59,6 +60,7 @@ class KafkaSettings(BaseSettings):
             bootstrap=self.kafka_bootstrap,
             prefix=self.topic_prefix,
             instance=self.kafka_instance,
+            session_seconds=self.kafka_session_seconds,
             protocol=self.kafka_security_protocol,
             mechanism=self.kafka_sasl_mechanism,
             username=self.kafka_sasl_username,
@@ -81,6 +83,7 @@ class ServeSettings(KafkaSettings):
     drain_seconds: float = Field(2.0, ge=0, le=8)  # how long a process that was told to stop still answers, not ready any more
     public_url: str = "http://127.0.0.1:8300"
     console_password: SecretStr | None = None
+    failpoints: str = ""  # of tests alone: where this process ends itself (shared/failpoints.py)
     ingest_url: str = "http://127.0.0.1:8301"
     scoring_url: str = "http://127.0.0.1:8302"
     journeys_url: str = "http://127.0.0.1:8303"

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 
 from shared.errors import Fenced, InvalidMessage, Outage
+from shared.failpoints import passing
 from shared.log import Batch, Record, Subscription
 from shared.positions import StoredPositions, move_position
 from shared.service import Ports
@@ -91,6 +92,8 @@ class Consumer:
             async with self._outbox.work() as work:
                 await self._handle(work, records)
                 await self._move(work, batch, position, to)
+                passing("consumer.before_commit")
+            passing("consumer.after_commit")
         RECORDS_HANDLED.labels(self._outbox.service, self._topic).inc(len(records))
 
     async def _one_by_one(self, batch: Batch) -> None:
@@ -126,6 +129,8 @@ class Consumer:
             async with self._outbox.work() as work:
                 work.set_aside(self._topic, record.key, record.value, code=code, message=f"{type(error).__name__}: {error}")
                 await self._move(work, batch, position, end)
+                passing("consumer.before_set_aside")
+            passing("consumer.after_set_aside")
         except Outage:
             return False
         return True

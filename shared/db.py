@@ -20,6 +20,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from shared.errors import Outage
+from shared.failpoints import passing
 from shared.one_hop import connect
 
 PRAGMAS = (
@@ -108,11 +109,15 @@ class Database:
         if not self._on_sqlite:
             async with translated(), self._engine("write").begin() as connection:
                 yield connection
+                passing("database.before_commit")
+            passing("database.after_commit")
             return
         async with self._turn:
             try:
                 async with translated(), self._engine("write").begin() as connection:
                     yield connection
+                    passing("database.before_commit")
+                passing("database.after_commit")
             finally:
                 self._changes += 1  # in any case: who is cancelled while it commits may have committed
 

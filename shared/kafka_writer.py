@@ -16,6 +16,7 @@ from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from shared.errors import DriplineError, InvalidMessage, Outage
+from shared.failpoints import passing
 from shared.kafka_cluster import LARGEST_RECORD, Cluster
 
 BATCH_BYTES = 1 << 20
@@ -107,8 +108,10 @@ class Writer:
             producer = await self._open()
             partitions = await self._partitions(producer, taken)
             parcels = self._pack(producer, [append for append in taken if append.topic in partitions], partitions)
+            passing("kafka.before_send")
             sent = [await producer.send_batch(parcel.batch, parcel.topic, partition=parcel.partition) for parcel in parcels]
             answers = await asyncio.gather(*sent, return_exceptions=True)
+            passing("kafka.after_send")
         failed: dict[int, DriplineError] = {}
         for parcel, answer in zip(parcels, answers, strict=True):
             if isinstance(answer, BaseException):

@@ -21,6 +21,7 @@ from shared.clock import Clock, real_now
 from shared.db import Database
 from shared.dead_letters import DeadLetter, save_dead_letters
 from shared.errors import InvalidMessage, Outage
+from shared.failpoints import passing
 from shared.log import Log
 from shared.tables import OutboxBlob
 from shared.telemetry import OUTBOX_WAITING
@@ -141,7 +142,9 @@ class Outbox:
     async def _publish(self, blob_id: int, topic: str, pairs: Pairs) -> None:
         """Append what is committed already: what fails here is left to the sweep, and never looks as if the commit had failed."""
         try:
+            passing("outbox.before_append")
             await self._append(topic, pairs)
+            passing("outbox.after_append")
         except Outage as outage:
             logger.warning("outbox.held", service=self.service, topic=topic, records=len(pairs), why=str(outage))
         except Exception:  # noqa: BLE001 - a bug here is no reason to undo, or to do again, what is committed

@@ -9,6 +9,7 @@ from services.ingest.limits import Limits
 from services.ingest.routes import Route
 from services.ingest.segment import Call, Envelope, Sifted, addresses_in, read, sift, unreadable
 from shared.errors import InvalidMessage
+from shared.failpoints import passing
 from shared.http import Problem
 from shared.keys import Key
 from shared.service import Ports
@@ -46,7 +47,9 @@ class Tracking:
         sifted = self._sift(route, key, text, caller)
         if sifted.rejected or sifted.undated:
             await self._set_aside([rejected for _, rejected in sifted.rejected], sifted.undated)
+        passing("ingest.before_append")
         await self._log.append(EVENTS, sifted.parcels)
+        passing("ingest.after_append")
         EVENTS_ACCEPTED.inc(sifted.accepted)
         return _told(route, sifted) if sifted.rejected else TAKEN
 
@@ -83,7 +86,9 @@ class Tracking:
     async def _set_aside(self, rejected: Sequence[Rejected], undated: int = 0) -> None:
         if undated:
             log.warning("ingest.bad_timestamp", events=undated)
+        passing("ingest.before_set_aside")
         await self._log.append(DEAD_LETTERS, [(one.id, encode(one)) for one in rejected])
+        passing("ingest.after_set_aside")
         for one in rejected:
             EVENTS_REJECTED.labels(one.code).inc()
 

@@ -15,6 +15,7 @@ from services.journeys.engine import TimeCame
 from services.journeys.enrollment import Effect, Enrollment
 from services.journeys.hold import Hold
 from shared.db import Database
+from shared.failpoints import passing
 from shared.telemetry import WAKE_LATENESS, WAKES_OVERDUE
 from shared.telemetry import log as logger
 from shared.work import Outbox, Work
@@ -48,6 +49,8 @@ class Scheduler:
             return now + LOOKS_AGAIN
         async with self._outbox.work() as work:
             told = await self._wake_due(work, now)
+            passing("journeys.before_wake")
+        passing("journeys.after_wake")
         self._told = told
         return told
 

@@ -16,12 +16,13 @@ from services.mailer.endpoints import Closed
 from services.mailer.ledger import Claim, Written
 from services.mailer.links import Links
 from services.mailer.loader import MailerPlaybook
-from services.mailer.outcomes import Deferred, Held, InDoubt, Outcome, Refused, Unwritten
+from services.mailer.outcomes import Deferred, Delivered, Held, InDoubt, Outcome, Refused, Unwritten
 from services.mailer.policy import Delivery
 from services.mailer.templates import TemplateProblem
 from services.mailer.transport import MailTransport, Offer, WebhookSender
 from shared.clock import Clock, real_now
 from shared.errors import ConfigurationError
+from shared.failpoints import passing
 from shared.signing import Signer
 from shared.telemetry import log as logger
 
@@ -116,12 +117,20 @@ class Attempts:
                 "endpoint_disabled",
                 detail=f"`{name}` answered 410 Gone earlier; publish another URL, or enable it again: POST /api/endpoints/{name}/enable",
             )
-        return await self.webhooks.post(endpoint, claim.delivery.id, claim.delivery.body or b"", real_now())
+        passing("webhook.before_post")
+        outcome = await self.webhooks.post(endpoint, claim.delivery.id, claim.delivery.body or b"", real_now())
+        if isinstance(outcome, Delivered):
+            passing("webhook.after_2xx")
+        return outcome
 
 
 async def _hand_over(offer: Offer, data: bytes, claim: Claim) -> Outcome:
+    passing("mailer.before_data")
     try:
-        return await offer.data(data)
+        outcome = await offer.data(data)
     except Exception as error:  # noqa: BLE001 - after the mark nobody knows how far it got
         logger.exception("delivery.hand_over_failed", delivery_id=claim.delivery.id)
         return InDoubt("bug", detail=repr(error))
+    if isinstance(outcome, Delivered):
+        passing("mailer.after_250")
+    return outcome

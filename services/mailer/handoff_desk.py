@@ -18,6 +18,7 @@ from services.mailer.webhook import webhook_body
 from shared import wire
 from shared.db import Database
 from shared.errors import ConfigurationError
+from shared.failpoints import passing
 from shared.telemetry import log as logger
 from shared.work import Outbox, Work
 
@@ -86,6 +87,8 @@ class HandoffDesk:
             if after.status != "open":
                 await _stop(work, row, "answered")
             await _tell(work, row, after, answer.word)
+            passing("mailer.before_answer")
+        passing("mailer.after_answer")
         return Judged(True, after)
 
     async def _locked(self, work: Work, delivery_id: str) -> Handoff | None:

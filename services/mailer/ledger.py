@@ -34,6 +34,7 @@ from services.mailer.policy import (
 from services.mailer.recipients import load_recipients
 from services.mailer.store import Front
 from shared import wire
+from shared.failpoints import passing
 from shared.work import Outbox, Work
 
 CLAIM_LEASE = timedelta(minutes=5)
@@ -112,6 +113,8 @@ class Ledger:
             due = await self._lock_due(work, fronts, dict(rooms), in_hand, now)
             await self._doubt_expired(work, [delivery for delivery in due if delivery.status == "sending"])
             claims = await self._take(work, [delivery for delivery in due if delivery.status in WAITING])
+            passing("mailer.before_claim")
+        passing("mailer.after_claim")
         return Claimed(claims, len(due))
 
     async def _lock_due(
@@ -156,6 +159,7 @@ class Ledger:
             for delivery_id, mail in going.items()
         ]
         await store.mark_sending(work.conn, sending, work.now, work.now + SENDING_LEASE)
+        passing("mailer.before_sending")
         return [mail.claim.delivery.id in going for mail in mails]
 
     async def settle(self, work: Work, endings: Sequence[Ending]) -> list[None]:
@@ -176,6 +180,7 @@ class Ledger:
         for _, ending in ours:
             if ending.disables is not None:
                 await disable(work.conn, ending.disables, "gone", work.now)
+        passing("mailer.before_settle")
         return [None] * len(endings)
 
 

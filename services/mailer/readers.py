@@ -15,6 +15,7 @@ from services.mailer.tables import DELIVERIES
 from services.mailer.telling import tell, unsubscribe
 from shared.db import Database
 from shared.errors import ConfigurationError
+from shared.failpoints import passing
 from shared.work import Outbox
 
 D = DELIVERIES.c
@@ -88,6 +89,8 @@ class LedgerReaders:
             delivery = (await store.lock(work.conn, [delivery_id])).get(delivery_id)
             if delivery is not None:
                 await unsubscribe(work, delivery, at)
+            passing("mailer.before_unsubscribe")
+        passing("mailer.after_unsubscribe")
 
 
 def is_worth_telling(told: Sequence[str], hit: str) -> bool:

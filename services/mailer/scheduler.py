@@ -20,6 +20,7 @@ from services.mailer.store import Front
 from shared.clock import Clock
 from shared.db import Database
 from shared.errors import Outage
+from shared.failpoints import passing
 from shared.telemetry import log as logger
 from shared.work import Outbox
 
@@ -129,6 +130,7 @@ class Scheduler:
         """A mail that was handed over never goes again because its ending cannot be written: a person decides about it."""
         try:
             await self._settle.put(ending)
+            passing("mailer.after_settle")
         except Exception:
             if ending.claim.delivery.kind != "email" or not isinstance(ending.outcome, Delivered | InDoubt):
                 raise

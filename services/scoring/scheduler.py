@@ -9,6 +9,7 @@ from services.scoring.leads import Roster
 from services.scoring.rulebook import Rulebook
 from services.scoring.store import LEADS, fetch_leads, save
 from shared.db import Database
+from shared.failpoints import passing
 from shared.work import Outbox
 
 AT_ONCE = 500
@@ -49,6 +50,8 @@ class Sweep:
             for lead_id in sorted(roster.leads):
                 roster.rescore(lead_id)
             await save(work, roster)
+            passing("scoring.before_sweep")
+        passing("scoring.after_sweep")
         return len(roster.leads)
 
 
