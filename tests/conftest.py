@@ -1,10 +1,12 @@
 """What every test may ask for."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import pytest
+
+from tests import databases
 
 
 def without(name: str, reason: str) -> NoReturn:
@@ -19,3 +21,17 @@ def without(name: str, reason: str) -> NoReturn:
 def require_service() -> Callable[[str, str], NoReturn]:
     """Call it with a service's name and why it is missing."""
     return without
+
+
+@pytest.fixture(params=databases.KINDS)
+def database_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Has the test run twice: on SQLite, then on PostgreSQL. What it opens by `database_url` is of this kind."""
+    monkeypatch.setenv(databases.KIND, request.param)
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture(autouse=True)
+def _databases() -> Iterator[None]:
+    yield
+    databases.give_back()

@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import msgspec
 from sqlalchemy import Table, delete, select, update
-from sqlmodel import SQLModel
 
 from services.journeys import main, store
 from services.journeys.catalogue import Catalogue
@@ -31,7 +30,7 @@ from shared.signing import Signer
 from shared.tables import PlaybookRow
 from shared.work import Outbox
 from tests.builders import NOON, a_lead
-from tests.databases import database_url
+from tests.databases import database_url, make_tables
 from tests.fakes import RecordingLog
 
 
@@ -61,7 +60,7 @@ class House:
     async def open(self) -> None:
         """Make the tables and publish the journeys."""
         async with self.database.transaction() as connection:
-            await connection.run_sync(SQLModel.metadata.create_all)
+            await make_tables(connection)
         await self.ports.keys.reload()
         await self.publish(*self.texts)
 

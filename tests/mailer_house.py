@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 from sqlalchemy import select
-from sqlmodel import SQLModel
 
 from services.mailer.confirmations import Confirmations
 from services.mailer.consumer import Arrivals, on_activities
@@ -28,7 +27,7 @@ from shared.service import Ports
 from shared.signing import Signer
 from shared.work import Outbox
 from tests.builders import A_PLAYBOOK_YAML, A_SECRET, NOON, a_lead, a_send, a_template, an_activity
-from tests.databases import database_url
+from tests.databases import database_url, make_tables
 from tests.fakes import FakeRelay, FakeWebhooks, RecordingLog
 
 YAML = f"""{A_PLAYBOOK_YAML.replace("locale: en", "locale: en, in_doubt: {marketing: hold, transactional: retry}")}\
@@ -64,7 +63,7 @@ class House:
     async def open(self) -> None:
         """Make the tables, publish the playbook."""
         async with self.database.transaction() as connection:
-            await connection.run_sync(SQLModel.metadata.create_all)
+            await make_tables(connection)
         await self.ports.keys.reload()
         self.version = await self.publish()
 

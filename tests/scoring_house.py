@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlmodel import SQLModel
 
 import services.scoring.tables
 import shared.tables
@@ -27,7 +26,7 @@ from shared.service import Ports
 from shared.signing import Signer
 from shared.work import Outbox
 from tests.builders import A_READINESS_YAML, NOON
-from tests.databases import database_url
+from tests.databases import database_url, make_tables
 from tests.fakes import RecordingLog
 
 TABLES = (services.scoring.tables, shared.tables)
@@ -66,7 +65,7 @@ class House:
     async def open(self, readiness: str = A_READINESS_YAML, playbook: str = "name: Starter\n") -> None:
         """Make the tables and publish a playbook."""
         async with self.database.transaction() as connection:
-            await connection.run_sync(SQLModel.metadata.create_all)
+            await make_tables(connection)
         await self.publish(readiness, playbook)
         await self.ports.keys.reload()
 

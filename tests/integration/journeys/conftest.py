@@ -11,7 +11,7 @@ Opens = Callable[..., Awaitable[House]]
 
 
 @pytest.fixture
-async def opens(tmp_path: Path) -> AsyncIterator[Opens]:
+async def opens(tmp_path: Path, database_kind: str) -> AsyncIterator[Opens]:
     """Opens a house with these journeys published; at the end its books must balance."""
     opened: list[House] = []
 

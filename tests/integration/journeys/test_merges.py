@@ -46,7 +46,7 @@ class Replicas:
 
 
 @pytest.fixture
-async def replicas(tmp_path: Path) -> AsyncIterator[Replicas]:
+async def replicas(tmp_path: Path, database_kind: str) -> AsyncIterator[Replicas]:
     one, two = House(tmp_path, CART, WELCOME, WEEKLY), House(tmp_path)
     two.clock = one.clock
     two.build()
@@ -65,7 +65,8 @@ async def test_what_the_two_did_counts_as_one_leads_doing(replicas: Replicas) ->
     for lead in (KNOWN, ANONYMOUS):
         await house.happens("Signed Up", lead=a_lead(id=lead))
         await house.happens("Read", lead=a_lead(id=lead), page="b")
-    assert [(row.journey, row.lead_id, row.key) for row in await house.enrollments()] == [("welcome", KNOWN, None), ("weekly", KNOWN, "a")]
+    walks = {(row.journey, row.lead_id, row.key) for row in await house.enrollments()}
+    assert walks == {("welcome", KNOWN, None), ("weekly", KNOWN, "a")}
     house.passes("7d")
     await house.happens("Read", lead=a_lead(id=KNOWN), page="c")
     assert house.sent == ["hello", "more", "more"]

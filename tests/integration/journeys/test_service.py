@@ -56,7 +56,7 @@ async def tell(log: EmbeddedLog, activity: wire.Activity) -> None:
     await log.append(wire.ACTIVITIES, [(activity.lead.id, wire.encode(activity))])
 
 
-async def test_an_activity_becomes_a_message_and_so_does_the_time(tmp_path: Path) -> None:
+async def test_an_activity_becomes_a_message_and_so_does_the_time(tmp_path: Path, database_kind: str) -> None:
     house = House(tmp_path, JOURNEY)
     await house.open()
     async with running(house, tmp_path / "log") as log:

@@ -10,7 +10,7 @@ from tests.mailer_house import CONSENT, House
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def house(tmp_path: Path, database_kind: str) -> AsyncIterator[House]:
     """A mailer with a published playbook that knows one lead, Ana, who consented."""
     house = House(tmp_path)
     await house.open()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from sqlmodel import SQLModel
 
 from services.mailer.main import build
 from services.mailer.settings import MailerSettings
@@ -21,17 +20,17 @@ from shared.playbooks import Playbooks, playbook_of
 from shared.service import Ports
 from shared.signing import Signer
 from tests.builders import a_lead, a_send, a_template, an_activity
-from tests.databases import database_url
+from tests.databases import database_url, make_tables
 from tests.fakes import FakeRelay
 from tests.mailer_house import CONSENT, YAML
 
 
 @pytest.fixture
-async def ports(tmp_path: Path) -> AsyncIterator[Ports]:
+async def ports(tmp_path: Path, database_kind: str) -> AsyncIterator[Ports]:
     clock = SystemClock()
     database = Database(database_url(tmp_path))
     async with database.transaction() as connection:
-        await connection.run_sync(SQLModel.metadata.create_all)
+        await make_tables(connection)
     log = EmbeddedLog(tmp_path / "log", clock)
     yield Ports(log, database, clock, KeyRing(database, clock), Playbooks(database, clock), Signer(b"s"))
     await log.close()

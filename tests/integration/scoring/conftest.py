@@ -9,7 +9,7 @@ from tests.scoring_house import House
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def house(tmp_path: Path, database_kind: str) -> AsyncIterator[House]:
     """Scoring under the rules of the playbook guide; at the end its books must balance."""
     opened = House(tmp_path)
     await opened.open()

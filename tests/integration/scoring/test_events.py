@@ -166,7 +166,7 @@ def a_crowd(chance: random.Random) -> list[wire.Event]:
     return [*events, *ties, *chance.sample(events, 60)]
 
 
-async def test_concurrent_first_sights_and_merges_lose_nothing(tmp_path: Path):
+async def test_concurrent_first_sights_and_merges_lose_nothing(tmp_path: Path, database_kind: str):
     """Two replicas with connections of their own work through one crowd from two sides."""
     chance = random.Random(7)
     straight, one, other = House(tmp_path / "straight"), House(tmp_path), House(tmp_path)

@@ -17,7 +17,7 @@ USERS = ("u0", "u1", "u2")
 
 
 @pytest.fixture
-async def two(tmp_path: Path) -> AsyncIterator[tuple[House, House]]:
+async def two(tmp_path: Path, database_kind: str) -> AsyncIterator[tuple[House, House]]:
     """Two replicas on one file; at the end the books must balance."""
     one, other = House(tmp_path), House(tmp_path)
     await one.open()

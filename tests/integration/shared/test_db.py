@@ -24,7 +24,7 @@ MOMENT = datetime(2027, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 
 @pytest.fixture
-async def database(tmp_path: Path):
+async def database(tmp_path: Path, database_kind: str):
     database = Database(database_url(tmp_path))
     async with database.transaction() as connection:
         await connection.run_sync(TABLE.create)

@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlmodel import SQLModel
 
 from shared.clock import FakeClock
 from shared.db import Database
@@ -18,7 +17,7 @@ from shared.playbooks import Playbooks
 from shared.service import Ports
 from shared.signing import Signer
 from shared.work import Outbox
-from tests.databases import database_url
+from tests.databases import database_url, make_tables
 from tests.fakes import RecordingLog
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
@@ -52,10 +51,10 @@ class Letters:
 
 
 @pytest.fixture
-async def letters(tmp_path: Path) -> AsyncIterator[Letters]:
+async def letters(tmp_path: Path, database_kind: str) -> AsyncIterator[Letters]:
     letters = Letters(tmp_path)
     async with letters.database.transaction() as connection:
-        await connection.run_sync(SQLModel.metadata.create_all)
+        await make_tables(connection)
     await letters.keys.reload()
     yield letters
     await letters.client.aclose()

@@ -6,23 +6,22 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlmodel import SQLModel
 
 from shared.clock import FakeClock
 from shared.db import Database
 from shared.errors import Outage
 from shared.keys import Key, KeyRing
-from tests.databases import database_url
+from tests.databases import database_url, make_tables
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 FIXED = ("sk_fixed", Key("sk_f", "secret", "admin", "fixed"))
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
+async def database(tmp_path: Path, database_kind: str) -> AsyncIterator[Database]:
     database = Database(database_url(tmp_path))
     async with database.transaction() as connection:
-        await connection.run_sync(SQLModel.metadata.create_all)
+        await make_tables(connection)
     yield database
     await database.close()
 
@@ -90,8 +89,11 @@ async def test_while_the_store_is_away_known_keys_work_and_nobody_is_turned_away
     assert ring.find("pk_unknown") is None
 
 
-async def test_keys_are_read_anew_only_where_something_was_written(tmp_path: Path, database: Database):
-    sole = Database(database.url, sole=True)
+async def test_keys_are_read_anew_only_where_something_was_written(tmp_path: Path):
+    sole = Database(f"sqlite+aiosqlite:///{tmp_path}/sole.db", sole=True)  # only SQLite's is anybody's alone
+    database = Database(sole.url)
+    async with database.transaction() as connection:
+        await make_tables(connection)
     ring = KeyRing(sole, FakeClock(START))
     await ring.refresh()
     _, elsewhere = await KeyRing(database, FakeClock(START)).create("write", None, "somebody who does not count")
@@ -100,4 +102,5 @@ async def test_keys_are_read_anew_only_where_something_was_written(tmp_path: Pat
     await KeyRing(sole, FakeClock(START)).create("write", None, "shop")
     await ring.refresh()
     assert ring.find(elsewhere) is not None
+    await database.close()
     await sole.close()

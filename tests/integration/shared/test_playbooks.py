@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlmodel import SQLModel
 
 from shared.clock import FakeClock
 from shared.db import Database
 from shared.errors import ConfigurationError
 from shared.playbooks import LARGEST_FILE, Playbooks, playbook_of, read_folder
-from tests.databases import database_url
+from tests.databases import database_url, make_tables
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 ONE = playbook_of({"playbook.yaml": b"name: One\n"})
@@ -27,10 +26,10 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def playbooks(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Playbooks]:
+async def playbooks(tmp_path: Path, clock: FakeClock, database_kind: str) -> AsyncIterator[Playbooks]:
     database = Database(database_url(tmp_path))
     async with database.transaction() as connection:
-        await connection.run_sync(SQLModel.metadata.create_all)
+        await make_tables(connection)
     yield Playbooks(database, clock)
     await database.close()
 
@@ -79,7 +78,7 @@ class Overtaken(Database):
 async def test_a_publication_that_overtakes_a_look_is_seen_by_the_next(tmp_path: Path, clock: FakeClock):
     database = Overtaken(f"sqlite+aiosqlite:///{tmp_path}/state.db")
     async with database.transaction() as connection:
-        await connection.run_sync(SQLModel.metadata.create_all)
+        await make_tables(connection)
     playbooks = Playbooks(database, clock)
     await playbooks.publish(ONE)
     clock.advance(timedelta(seconds=1))

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import select, text
-from sqlmodel import SQLModel
 
 from shared.clock import FakeClock, real_now
 from shared.consumer import Consumer
@@ -23,7 +22,7 @@ from shared.service import Ports
 from shared.signing import Signer
 from shared.tables import DeadLetterRow, OutboxBlob
 from shared.work import Outbox, Work
-from tests.databases import cancelled_while_committing, database_url
+from tests.databases import cancelled_while_committing, database_url, make_tables
 from tests.fakes import RecordingLog
 
 SERIAL = {"sqlite": "INTEGER", "postgresql": "BIGSERIAL"}
@@ -31,10 +30,10 @@ START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-async def ports(tmp_path: Path):
+async def ports(tmp_path: Path, database_kind: str):
     database = Database(database_url(tmp_path))
     async with database.transaction() as connection:
-        await connection.run_sync(SQLModel.metadata.create_all)
+        await make_tables(connection)
         await connection.execute(text(f"CREATE TABLE test_seen (place {SERIAL[connection.dialect.name]} PRIMARY KEY, n INTEGER)"))
     clock = FakeClock(START)
     log = EmbeddedLog(tmp_path / "log", clock)
@@ -213,13 +212,16 @@ async def test_what_was_committed_while_the_log_was_away_is_swept_out_later(port
 
 
 async def test_who_alone_writes_looks_once_for_what_was_left_and_then_knows(tmp_path: Path, ports: Ports):
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.db", sole=True)
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/sole.db", sole=True)
+    async with database.transaction() as connection:
+        await make_tables(connection)
     log = AwayLog(ports.log)
     log.away = False
     now = real_now()
     outbox = Outbox("scoring", database, log, ports.clock, wall=lambda: now)
     assert await outbox.sweep() == 0
-    async with Outbox("scoring", ports.database, AwayLog(ports.log), ports.clock, wall=lambda: now).work() as work:
+    another = Database(database.url)
+    async with Outbox("scoring", another, AwayLog(ports.log), ports.clock, wall=lambda: now).work() as work:
         work.publish_raw("activities", "k", b"somebody else's, who cannot be")
     now += timedelta(seconds=6)
     assert await outbox.sweep() == 0
@@ -229,6 +231,7 @@ async def test_who_alone_writes_looks_once_for_what_was_left_and_then_knows(tmp_
     log.away = False
     now += timedelta(seconds=6)
     assert await outbox.sweep() == 2
+    await another.close()
     await database.close()
 
 
@@ -237,7 +240,7 @@ async def test_what_a_work_left_that_was_cancelled_while_it_committed_is_swept_o
 ):
     database = Database(f"sqlite+aiosqlite:///{tmp_path}/sole.db", sole=True)
     async with database.transaction() as connection:
-        await connection.run_sync(SQLModel.metadata.create_all)
+        await make_tables(connection)
     now = real_now()
     outbox = Outbox("scoring", database, ports.log, ports.clock, wall=lambda: now)
     assert await outbox.sweep() == 0  # from here on it knows that nothing was left
