@@ -5,13 +5,13 @@ import json
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, bindparam, event, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Column, ColumnElement, CursorResult, Table, bindparam, event, select
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -246,28 +246,48 @@ def among(column: Any, values: Iterable[str]) -> ColumnElement[bool]:
 
 
 async def insert_new(connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]], key: str) -> set[Any]:
-    """Insert the rows whose `key` is not there yet and answer which keys were new; a repeat changes nothing."""
+    """Insert the rows whose `key` is not there yet and answer which keys were new; a repeat changes nothing.
+
+    Of two that insert the same key at once one is told that it was new, also across replicas.
+    """
     if not rows:
         return set()
-    column = table.c[key]
     wanted = {row[key]: row for row in rows}
+    if connection.dialect.name != "sqlite":
+        inserted = await _insert_arrays(connection, table, list(wanted.values()), f"ON CONFLICT ({key}) DO NOTHING RETURNING {key}")
+        return set(inserted.scalars())
+    column = table.c[key]
     known = set((await connection.execute(select(column).where(among(column, wanted)))).scalars())
     new = [row for value, row in wanted.items() if value not in known]
     if new:
-        await _run(connection, _insert_statement(connection.dialect.name, table, tuple(new[0]), (key,), False), table, new)
+        await _run(connection, _insert_statement(table, tuple(new[0]), (key,), False), table, new)
     return set(wanted) - known
 
 
 async def insert_all(connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert the rows, which all carry the same columns; IntegrityError where one is there already."""
-    if rows:
-        await _run(connection, _insert_statement(connection.dialect.name, table, tuple(rows[0]), None, False), table, rows)
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        await _run(connection, _insert_statement(table, tuple(rows[0]), None, False), table, rows)
+    else:
+        await _insert_arrays(connection, table, rows, "")
 
 
 async def upsert(connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> None:
-    """Insert the rows; where `keys` are there already, set all other given columns. All rows carry the same columns."""
-    if rows:
-        await _run(connection, _insert_statement(connection.dialect.name, table, tuple(rows[0]), tuple(keys), True), table, rows)
+    """Insert the rows; where `keys` are there already, set all other given columns. All rows carry the same columns.
+
+    Of several rows with the same keys the last one counts.
+    """
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        await _run(connection, _insert_statement(table, tuple(rows[0]), tuple(keys), True), table, rows)
+        return
+    last = {tuple(row[key] for key in keys): row for row in rows}
+    rest = ", ".join(f"{column} = excluded.{column}" for column in rows[0] if column not in keys)
+    then = f"ON CONFLICT ({', '.join(keys)}) DO {f'UPDATE SET {rest}' if rest else 'NOTHING'}"
+    await _insert_arrays(connection, table, list(last.values()), then)
 
 
 WAS = "was"
@@ -285,20 +305,33 @@ async def compare_and_set(connection: AsyncConnection, table: Table, rows: Seque
         text = f"UPDATE {table.name} SET {', '.join(f'{column} = ?' for column in columns)} WHERE {key} = ? AND {compared} = ?"
         places = [*((column, table.c[column]) for column in (*columns, key)), (WAS, table.c[compared])]
         return (await connection.exec_driver_sql(text, _tuples(connection.dialect, places, rows))).rowcount
-    # asyncpg does not count what an executemany changed: there the rows are one array a column
-    names = [*columns, key, WAS]
-    stored = [table.c[compared if name == WAS else name] for name in names]
-    arrays = ", ".join(f"${place}::{column.type.compile(connection.dialect)}[]" for place, column in enumerate(stored, 1))
-    text = f"UPDATE {table.name} SET {', '.join(f'{column} = news.{column}' for column in columns)} FROM unnest({arrays}) AS news "
-    text += f"({', '.join(names)}) WHERE {table.name}.{key} = news.{key} AND {table.name}.{compared} = news.{WAS}"
-    values = _tuples(connection.dialect, list(zip(names, stored, strict=True)), rows)
-    return (await connection.exec_driver_sql(text, tuple(list(column) for column in zip(*values, strict=True)))).rowcount
+    places = [(name, table.c[compared if name == WAS else name]) for name in (*columns, key, WAS)]
+    text = f"UPDATE {table.name} SET {', '.join(f'{column} = news.{column}' for column in columns)} "
+    text += f"FROM {_news(connection.dialect, places)} WHERE {table.name}.{key} = news.{key} AND {table.name}.{compared} = news.{WAS}"
+    return (await connection.exec_driver_sql(text, _arrays(connection.dialect, places, rows))).rowcount
+
+
+async def _insert_arrays(connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]], then: str) -> CursorResult[Any]:
+    """PostgreSQL's bulk insert: one statement, the rows as one array a column. An executemany plans, locks and answers for each row."""
+    places = [(name, table.c[name]) for name in rows[0]]
+    names = ", ".join(rows[0])
+    text = f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {_news(connection.dialect, places)} {then}"
+    return await connection.exec_driver_sql(text, _arrays(connection.dialect, places, rows))
+
+
+def _news(dialect: Dialect, places: Sequence[tuple[str, Column[Any]]]) -> str:
+    """The rows of a bulk statement as a table."""
+    arrays = ", ".join(f"${place}::{column.type.compile(dialect)}[]" for place, (_, column) in enumerate(places, 1))
+    return f"unnest({arrays}) AS news ({', '.join(name for name, _ in places)})"
+
+
+def _arrays(dialect: Dialect, places: Sequence[tuple[str, Column[Any]]], rows: Sequence[dict[str, Any]]) -> tuple[list[Any], ...]:
+    return tuple(list(values) for values in _columns(dialect, places, rows))
 
 
 @lru_cache(maxsize=256)
-def _insert_statement(dialect: str, table: Table, columns: tuple[str, ...], keys: tuple[str, ...] | None, update: bool) -> Any:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(table).values({column: bindparam(column) for column in columns})
+def _insert_statement(table: Table, columns: tuple[str, ...], keys: tuple[str, ...] | None, update: bool) -> Any:
+    statement = sqlite.insert(table).values({column: bindparam(column) for column in columns})
     if keys is None:
         return statement
     rest = {column: statement.excluded[column] for column in columns if column not in keys}
@@ -321,9 +354,11 @@ def _compiled(dialect: Dialect, statement: Any) -> tuple[str, tuple[str, ...]]:
 
 def _tuples(dialect: Dialect, places: Sequence[tuple[str, Column[Any]]], rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
     """The rows' values in the statement's order, as the driver takes them; each place has the column whose type it is of."""
-    columns: list[Iterable[Any]] = []
+    return list(zip(*_columns(dialect, places, rows), strict=True))
+
+
+def _columns(dialect: Dialect, places: Sequence[tuple[str, Column[Any]]], rows: Sequence[dict[str, Any]]) -> Iterator[Iterable[Any]]:
     for name, column in places:
         process = column.type.dialect_impl(dialect).bind_processor(dialect)
         values = [row[name] for row in rows]
-        columns.append(values if process is None else map(process, values))
-    return list(zip(*columns, strict=True))
+        yield values if process is None else map(process, values)
