@@ -18,16 +18,19 @@ from dripline.settings import ServeSettings, read_settings
 from dripline.worker import Worker
 from shared.database_clock import DatabaseClock
 from shared.db import Database
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, Outage
 from shared.failpoints import arm
 from shared.housekeeping import Chore, keep_house
+from shared.kafka_cluster import Cluster
+from shared.kafka_door import knock
 from shared.kafka_log import KafkaLog
-from shared.kafka_topics import Layout, make_topics
+from shared.kafka_topics import Layout, differences, make_topics
 from shared.keys import Key, KeyRing, key_id
 from shared.playbooks import Playbooks
 from shared.service import Ports, Service
 from shared.serving import http_config, relax_collector
 from shared.signing import Signer
+from shared.telemetry import log as logger
 from shared.telemetry import set_up_logging
 
 PORTS = {"console": 8300, "ingest": 8301, "scoring": 8302, "journeys": 8303, "mailer": 8304}
@@ -43,6 +46,7 @@ def serve(name: str, host: str, port: int | None) -> int:
     set_up_logging(settings.log_format)
     arm(settings.failpoints)
     _refuse_old_schema(settings)
+    _refuse_shut_door(settings.cluster())
     wanted = PORTS[name] if port is None else port
     with listening(host, wanted, f"dripline serve {name} --port {wanted + 1}") as door:
         relax_collector()
@@ -83,11 +87,12 @@ async def _serve(name: str, settings: ServeSettings, door: socket.socket) -> int
     return FAILED if worker.failed else 0
 
 
-def prepare(settings: ServeSettings) -> tuple[list[str], list[str]]:
-    """Bring the database up to date and make the topics; answers the revisions applied and the topics made."""
+def prepare(settings: ServeSettings) -> tuple[list[str], list[str], list[str]]:
+    """Bring the database up to date and make the topics; answers the revisions applied, the topics made, and what differs in others."""
+    cluster, replicas = settings.cluster(), settings.kafka_replicas
     applied = migrate(settings.database_url.get_secret_value())
-    layout = Layout(settings.kafka_partitions, settings.kafka_replicas, max(1, settings.kafka_replicas - 1))
-    return applied, asyncio.run(make_topics(settings.cluster(), layout))
+    layout = Layout(settings.kafka_partitions, replicas, max(1, replicas - 1))
+    return applied, asyncio.run(make_topics(cluster, layout)), asyncio.run(differences(cluster, layout))
 
 
 def _refuse_old_schema(settings: ServeSettings) -> None:
@@ -95,6 +100,14 @@ def _refuse_old_schema(settings: ServeSettings) -> None:
     known = asyncio.run(_revision(settings.database_url.get_secret_value()))
     if known is None or known < HEAD:
         raise ConfigurationError(f"the database is at revision {known}, this Dripline needs {HEAD}: run `dripline migrate` first")
+
+
+def _refuse_shut_door(cluster: Cluster) -> None:
+    """A wrong setting stops us here, by its name; a Kafka that is away now is waited for, as at any other time."""
+    try:
+        asyncio.run(knock(cluster))
+    except Outage as outage:
+        logger.warning("kafka.away", why=str(outage))
 
 
 async def _revision(url: str) -> str | None:

@@ -11,6 +11,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from shared.errors import ConfigurationError
+
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -42,22 +44,59 @@ class Cluster:
     def topic(self, name: str) -> str:
         return f"{self.prefix}.{name}"
 
+    def __post_init__(self) -> None:
+        """Refuse half a setting, and one without effect: nobody is to believe that a line is closed which is open."""
+        files = {"CA_FILE": self.ca_file, "CERT_FILE": self.cert_file, "KEY_FILE": self.key_file}
+        _refuse(self._is_tls, files, "only with DRIPLINE_KAFKA_SECURITY_PROTOCOL=SSL or SASL_SSL", needed=())
+        account = {"SASL_USERNAME": self.username, "SASL_PASSWORD": self.password}
+        _refuse(self._is_sasl, account, "only with DRIPLINE_KAFKA_SECURITY_PROTOCOL=SASL_SSL or SASL_PLAINTEXT", needed=tuple(account))
+        if self.key_file and not self.cert_file:
+            raise ConfigurationError("DRIPLINE_KAFKA_KEY_FILE is of use only with its certificate: set DRIPLINE_KAFKA_CERT_FILE too")
+
+    @property
+    def _is_tls(self) -> bool:
+        return self.protocol in ("SSL", "SASL_SSL")
+
+    @property
+    def _is_sasl(self) -> bool:
+        return self.protocol in ("SASL_PLAINTEXT", "SASL_SSL")
+
     def options(self) -> dict[str, Any]:
-        """What every client of aiokafka takes. Raises OSError where a certificate cannot be read."""
+        """What every client of aiokafka takes. Raises ConfigurationError where a certificate cannot be read."""
         options: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap,
             "client_id": self.instance or self.prefix,
             "request_timeout_ms": int(self.request_seconds * 1000),
             "security_protocol": self.protocol,
         }
-        if self.protocol in ("SSL", "SASL_SSL"):
-            context = ssl.create_default_context(cafile=self.ca_file)
-            if self.cert_file:
-                context.load_cert_chain(self.cert_file, self.key_file)
-            options["ssl_context"] = context
-        if self.protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
+        if self._is_tls:
+            options["ssl_context"] = self._tls()
+        if self._is_sasl:
             options |= {"sasl_mechanism": self.mechanism, "sasl_plain_username": self.username, "sasl_plain_password": self.password}
         return options
+
+    def _tls(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except OSError as error:
+            raise ConfigurationError(f"DRIPLINE_KAFKA_CA_FILE: {self.ca_file} holds no certificate, or cannot be read: {error}") from error
+        if self.cert_file:
+            try:
+                context.load_cert_chain(self.cert_file, self.key_file, lambda: "")
+            except OSError as error:
+                names = "DRIPLINE_KAFKA_CERT_FILE and DRIPLINE_KAFKA_KEY_FILE"
+                told = f"{self.cert_file} and {self.key_file or 'the key in it'} are no pair of PEM files, without a passphrase"
+                raise ConfigurationError(f"{names}: {told}: {error}") from error
+        return context
+
+
+def _refuse(is_used: bool, settings: dict[str, str | None], only: str, needed: tuple[str, ...]) -> None:
+    idle = [f"DRIPLINE_KAFKA_{name}" for name, value in settings.items() if value and not is_used]
+    if idle:
+        raise ConfigurationError(f"{' and '.join(idle)} would have no effect: {only}")
+    missing = [f"DRIPLINE_KAFKA_{name}" for name in needed if is_used and not settings[name]]
+    if missing:
+        raise ConfigurationError(f"{' and '.join(missing)} must be set: DRIPLINE_KAFKA_SECURITY_PROTOCOL asks for an account")
 
 
 T = TypeVar("T")

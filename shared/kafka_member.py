@@ -4,43 +4,43 @@ What aiokafka 0.14 does, and what is done about it here:
 - it may hand out records of a new assignment before its listener has run to the end: partitions are paused first, then seeked, then resumed
 - it logs and swallows what a listener raises: what goes wrong there is kept, and raised by `next`
 - a cancelled `getmany` may lose what it fetched: nobody cancels it but `stop`
-- it may hang for good after a broker's restart, without a word: a watch compares the topic's end with what came (`on_stuck`)
+- it forgets which partitions were paused as soon as it assigns anew: backpressure is not to ask for more, never a pause
+- it may hang for good after a broker's restart, without a word: kafka_watch.py compares the topic's end with what came
+- it waits without a word for a topic that is not there: that is told
 """
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka
 
-from shared.errors import ConfigurationError, DriplineError, Outage
+from shared.errors import ConfigurationError, Outage
 from shared.kafka_cluster import LARGEST_RECORD, Cluster
+from shared.kafka_door import why_shut
+from shared.kafka_watch import Watch, Watched
 from shared.telemetry import log as logger
 
 BUFFERED = 16 << 20
 """Bytes read ahead of the handlers; more is fetched once less than this waits."""
 FETCHED = 2 << 20
 COMMIT_EVERY = 5.0
+LEAVING = 2.0
+"""Seconds to leave a group in; who says nothing is missed after its session."""
+LOOK_FOR_TOPIC_EVERY = 2.0
 
 
-class Readership(Protocol):
+class Readership(Watched, Protocol):
     """What a member knows of whom it fetches for."""
-
-    group: str
-    name: str
 
     async def stored(self, partition: int) -> int | None: ...
     def stand(self, offsets: Mapping[int, tuple[int, int]]) -> None: ...
     def leave(self, numbers: Sequence[int]) -> None: ...
     def fill(self, number: int, records: Sequence[ConsumerRecord], high: int | None) -> None: ...
-    def fail(self, error: DriplineError) -> None: ...
-    def settled(self) -> dict[int, int]: ...
-    def expected(self) -> dict[int, int]: ...
-    @property
-    def is_waiting(self) -> bool: ...
+    def fail(self, error: Exception) -> None: ...
     @property
     def buffered(self) -> int: ...
 
@@ -51,26 +51,35 @@ class Member(ConsumerRebalanceListener):
     def __init__(self, subscription: Readership, cluster: Cluster, on_stuck: Callable[[str], None]) -> None:
         self._of = subscription
         self._cluster = cluster
-        self._on_stuck = on_stuck
         self._topic = cluster.topic(subscription.name)
         self._consumer: AIOKafkaConsumer | None = None
         self._room = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._placing: asyncio.Task[None] | None = None
-        self._came_at = 0.0
+        self._watch = Watch(subscription, cluster, on_stuck)
 
     async def start(self) -> None:
         """Join the group; who waits for records waits until Kafka answers."""
         self._room.set()
-        self._came_at = time.monotonic()
-        self._tasks = [asyncio.ensure_future(work()) for work in (self._fetch, self._commit, self._watch)]
+        work = (self._fetch, self._commit, self._watch.for_hanging, self._watch.for_lag)
+        self._tasks = [asyncio.ensure_future(self._told(one)) for one in work]
 
     async def stop(self) -> None:
+        """Leave the group, within seconds whatever Kafka does."""
         tasks = [*self._tasks, *([self._placing] if self._placing else [])]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait([asyncio.gather(*tasks, return_exceptions=True)], timeout=LEAVING)
         await self._drop_consumer()
+        self._watch.forget()
+
+    async def _told(self, work: Callable[[], Awaitable[None]]) -> None:
+        """No task of ours ends in silence: what none of them expects ends the subscription, for whoever asks for its next batch."""
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - a bug here must not look like a topic where nothing happens
+            logger.exception("kafka.failed", topic=self._topic)
+            self._of.fail(error)
 
     def go_on(self) -> None:
         """Some of what was fetched is gone."""
@@ -78,14 +87,20 @@ class Member(ConsumerRebalanceListener):
             self._room.set()
 
     async def seek(self, partition: int, stored: int | None) -> None:
-        """Read a partition of ours on from the stored position; of another's there is nothing to do."""
+        """Read a partition of ours on from the stored position; of another's there is nothing to do. Raises as `next` does."""
         place = TopicPartition(self._topic, partition)
         consumer = self._consumer
         if consumer is None or place not in consumer.assignment():
             return
-        found = await self._checked(consumer, [place], {place: stored})
-        consumer.seek(place, found[place][1])
+        try:
+            found = await self._checked(consumer, [place], {place: stored})
+            consumer.seek(place, found[place][1])
+        except kafka.IllegalStateError:  # it was taken from us meanwhile
+            return
+        except (kafka.KafkaError, OSError) as error:
+            raise Outage(f"Kafka cannot be read: {error!r}") from error
         self._of.stand({partition: found[place]})
+        self.go_on()
 
     async def _fetch(self) -> None:
         while True:
@@ -96,8 +111,11 @@ class Member(ConsumerRebalanceListener):
             except (kafka.NoOffsetForPartitionError, kafka.IllegalStateError):
                 await asyncio.sleep(0.01)  # of a partition that is not seeked yet, or not ours any more
             except kafka.OffsetOutOfRangeError as error:
-                self._of.fail(ConfigurationError(f"Kafka no longer holds what comes next of {self._topic}: {error}"))
+                self._of.fail(self._lost(*next(iter(error.args[0].items()))))
                 await asyncio.sleep(1)
+            except Outage as outage:
+                self._of.fail(outage)
+                await asyncio.sleep(LOOK_FOR_TOPIC_EVERY)
             except (kafka.KafkaError, OSError) as error:
                 self._of.fail(Outage(f"Kafka cannot be read: {error!r}"))
                 await asyncio.sleep(0.5)
@@ -107,7 +125,7 @@ class Member(ConsumerRebalanceListener):
             high = consumer.highwater(place) if place in consumer.assignment() else None
             self._of.fill(place.partition, records, high)
         if fetched:
-            self._came_at = time.monotonic()
+            self._watch.came()
             if self._of.buffered >= BUFFERED:
                 self._room.clear()
 
@@ -131,34 +149,52 @@ class Member(ConsumerRebalanceListener):
             )
             consumer.subscribe([self._topic], listener=self)
             self._consumer = consumer  # the first assignment may come before `start` returns
+            self._watch.begin(consumer)
             try:
                 await consumer.start()
-            except BaseException:
+                self._check_topic(consumer)
+            except BaseException as error:
                 await self._drop_consumer()
+                if isinstance(error, kafka.KafkaConnectionError):
+                    raise await why_shut(self._cluster, error) from error
                 raise
         return self._consumer
 
+    def _check_topic(self, consumer: AIOKafkaConsumer) -> None:
+        if not consumer.partitions_for_topic(self._topic):
+            raise Outage(f"Kafka does not know the topic {self._topic}: make it by `dripline migrate`")
+
     async def _drop_consumer(self) -> None:
         consumer, self._consumer = self._consumer, None
+        self._watch.end()
         if consumer is not None:
             with suppress(Exception):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(LEAVING):
                     await consumer.stop()
 
     # the rebalance listener
 
     async def on_partitions_revoked(self, revoked: "Sequence[TopicPartition]") -> None:
         """A batch of theirs that is being handled either commits before their new owner looks, or one of the two is fenced."""
+        await self._told(partial(self._revoked, revoked))
+
+    async def on_partitions_assigned(self, assigned: "Sequence[TopicPartition]") -> None:
+        await self._told(partial(self._assigned, assigned))
+
+    async def _revoked(self, revoked: "Sequence[TopicPartition]") -> None:
         if self._placing is not None:
             self._placing.cancel()
         self._of.leave([place.partition for place in revoked])
+        self._watch.left()
+        self.go_on()  # what filled the room is gone
 
-    async def on_partitions_assigned(self, assigned: "Sequence[TopicPartition]") -> None:
+    async def _assigned(self, assigned: "Sequence[TopicPartition]") -> None:
         consumer = self._consumer
+        self._watch.joined()
         if consumer is None or not assigned:
             return
         consumer.pause(*assigned)  # before anything is awaited
-        self._placing = asyncio.ensure_future(self._place(consumer, sorted(assigned)))
+        self._placing = asyncio.ensure_future(self._told(partial(self._place, consumer, sorted(assigned))))
 
     async def _place(self, consumer: AIOKafkaConsumer, places: "Sequence[TopicPartition]") -> None:
         """Seek the partitions to their stored positions and let them go; tried until the database and Kafka answer."""
@@ -170,7 +206,7 @@ class Member(ConsumerRebalanceListener):
                     consumer.seek(place, offset)
                 self._of.stand({place.partition: offsets for place, offsets in found.items()})
                 consumer.resume(*places)
-                self._came_at = time.monotonic()
+                self._watch.came()
             except ConfigurationError as error:
                 self._of.fail(error)
             except (Outage, kafka.KafkaError, OSError) as error:
@@ -188,13 +224,17 @@ class Member(ConsumerRebalanceListener):
         for place in places:
             offset = stored[place]
             if offset is not None and not begins[place] <= offset <= ends[place]:
-                raise ConfigurationError(
-                    f"{place.topic}/{place.partition}: {self._of.group} has to go on at {offset}, but Kafka holds {begins[place]} to "
-                    f"{ends[place]}. The topic was made anew, or kept its records for less time than the group was away. Restore it, or "
-                    f"accept the loss: set next_offset of this partition in the table shared_position to {begins[place]}"
-                )
+                raise self._lost(place, offset, begins[place], ends[place])
             found[place] = (begins[place], begins[place] if offset is None else offset)
         return found
+
+    def _lost(self, place: TopicPartition, offset: int, begins: int | None = None, ends: int | None = None) -> ConfigurationError:
+        holds = "no longer holds that" if begins is None else f"holds {begins} to {ends}"
+        return ConfigurationError(
+            f"{place.topic}/{place.partition}: {self._of.group} has to go on at {offset}, but Kafka {holds}. The topic was made anew, or "
+            "kept its records for less time than the group was away. Bring it back, or see what is lost with `dripline positions list` "
+            f"and go on without it: `dripline positions give-up {self._of.group} {self._of.name}`"
+        )
 
     async def _commit(self) -> None:
         """Tell Kafka how far we are, for its lag tools; nobody reads on from there."""
@@ -210,27 +250,3 @@ class Member(ConsumerRebalanceListener):
                 told |= news
             except (kafka.KafkaError, AssertionError) as error:
                 logger.debug("kafka.commit_failed", topic=self._topic, why=repr(error))
-
-    async def _watch(self) -> None:
-        """Where there is more, nothing comes, and Kafka answers, the consumer is stuck: nothing but a new process helps."""
-        limit = self._cluster.stuck_seconds
-        looks_behind = 0
-        while True:
-            await asyncio.sleep(limit / 6)
-            idle = self._of.is_waiting and time.monotonic() - self._came_at > limit
-            looks_behind = looks_behind + 1 if idle and await self._is_behind() else 0
-            if looks_behind > 3:  # after an outage its first fetch may still be on the way
-                self._on_stuck(f"{self._topic}: records wait, none has come for {limit:.0f} s, and Kafka answers")
-                looks_behind = 0
-
-    async def _is_behind(self) -> bool:
-        """Whether our partitions hold more than we have; False while Kafka does not answer: that is an outage, not a stuck consumer."""
-        expected = self._of.expected()
-        if self._consumer is None or not expected:
-            return False
-        try:
-            async with asyncio.timeout(self._cluster.request_seconds):
-                ends = await self._consumer.end_offsets([TopicPartition(self._topic, number) for number in expected])
-        except (kafka.KafkaError, OSError, TimeoutError):
-            return False
-        return any(end > expected[place.partition] for place, end in ends.items())

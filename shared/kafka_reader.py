@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiokafka import ConsumerRecord
 
-from shared.errors import DriplineError
+from shared.errors import Outage
 from shared.kafka_cluster import Cluster, LoopThread
 from shared.kafka_member import Member
 from shared.log import Batch, Positions, Record
@@ -33,6 +33,7 @@ class _Shelf:
     records: "deque[ConsumerRecord]" = field(default_factory=deque)
     newest: datetime | None = None  # of the record handed out last
     high: int = 0  # where the partition ends, as far as is known
+    in_hand: datetime | None = None  # when Kafka took the oldest record of the batch that is being handled
 
 
 class KafkaSubscription:
@@ -50,22 +51,19 @@ class KafkaSubscription:
         self._shelves: dict[int, _Shelf] = {}
         self._turn = 0
         self._waiter: asyncio.Future[None] | None = None
-        self._fault: DriplineError | None = None
-        self._in_hand: datetime | None = None  # when Kafka took the oldest record of the batch handed out last
+        self._fault: Exception | None = None
         self._member = Member(self, cluster, on_stuck)
 
     async def next(self, limit: int) -> Batch:
         if self._home is None:
             self._home = asyncio.get_running_loop()
             await self._thread.run(self._member.start())
-        self._in_hand = None
         while True:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiter = waiter  # before looking: what comes after the look wakes it
             batch = self._look(limit)
             if batch is not None:
                 self._waiter = None
-                self._in_hand = batch.records[0].at
                 self._thread.loop.call_soon_threadsafe(self._member.go_on)
                 return batch
             if self._fault is not None:
@@ -84,7 +82,8 @@ class KafkaSubscription:
 
     def unsettled_since(self) -> datetime | None:
         """As `backlog_since`, with the batch handed out last until the next is asked for."""
-        moments = (self._in_hand, self.backlog_since())
+        with self._guard:
+            moments = [shelf.in_hand or _next_at(shelf) for shelf in self._shelves.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def lag(self) -> dict[int, int]:
@@ -100,7 +99,7 @@ class KafkaSubscription:
     def _look(self, limit: int) -> Batch | None:
         with self._guard:
             for shelf in self._shelves.values():
-                shelf.settled = shelf.expected  # who asks for more has handled what it had
+                shelf.settled, shelf.in_hand = shelf.expected, None  # who asks for more has handled what it had
             numbers = sorted(number for number, shelf in self._shelves.items() if shelf.records)
             if not numbers:
                 return None
@@ -118,7 +117,7 @@ class KafkaSubscription:
             records += found
             offsets += [one.offset] * len(found)
             shelf.expected = one.offset + 1
-        shelf.newest = records[-1].at
+        shelf.newest, shelf.in_hand = records[-1].at, records[0].at
         return Batch(self.name, number, position, shelf.expected, tuple(records), tuple(offsets), position == shelf.begins)
 
     # what the group's member calls, on Kafka's loop
@@ -151,9 +150,10 @@ class KafkaSubscription:
             shelf.high = max(shelf.high, high or 0)
         self.wake()
 
-    def fail(self, error: DriplineError) -> None:
-        """What `next` raises when it has nothing to hand out."""
-        self._fault = error
+    def fail(self, error: Exception) -> None:
+        """What `next` raises when it has nothing to hand out; what no patience mends is not forgotten over an outage."""
+        if self._fault is None or isinstance(self._fault, Outage):
+            self._fault = error
         self.wake()
 
     def wake(self) -> None:
@@ -182,17 +182,25 @@ class KafkaSubscription:
         with self._guard:
             return {number: shelf.expected for number, shelf in self._shelves.items()}
 
+    def oldest(self) -> dict[int, datetime]:
+        """When Kafka took the oldest record that is here and not handled, by partition; without those where none is here."""
+        with self._guard:
+            found = {number: shelf.in_hand or _first_at(shelf) for number, shelf in self._shelves.items()}
+        return {number: moment for number, moment in found.items() if moment is not None}
+
 
 def _moment(record: "ConsumerRecord") -> datetime:
     milliseconds: int = record.timestamp
     return _EPOCH + milliseconds * _MILLISECOND
 
 
+def _first_at(shelf: _Shelf) -> datetime | None:
+    return _moment(shelf.records[0]) if shelf.records else None
+
+
 def _next_at(shelf: _Shelf) -> datetime | None:
     """When Kafka took the next record; where it lies there still, the moment of the one before: too early, never too late."""
-    if shelf.records:
-        return _moment(shelf.records[0])
-    return shelf.newest if shelf.high > shelf.expected else None
+    return _first_at(shelf) or (shelf.newest if shelf.high > shelf.expected else None)
 
 
 def _settle(waiter: "asyncio.Future[None]") -> None:

@@ -18,17 +18,20 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from shared.errors import DriplineError, InvalidMessage, Outage
 from shared.failpoints import passing
 from shared.kafka_cluster import LARGEST_RECORD, Cluster
+from shared.kafka_door import why_shut
 
 BATCH_BYTES = 1 << 20
 ROUND_BYTES = 16 << 20
 """What one round takes of what waits."""
+CLOSING = 3.0
+"""Seconds that what is on its way gets when the log is closed."""
 REFUSED = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError, kafka.InvalidTimestampError, kafka.CorruptRecordException)
 """What Kafka says of a record that it will never take."""
 
 Records = Sequence[tuple[str, bytes]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Append:
     """Records that somebody waits for."""
 
@@ -38,7 +41,7 @@ class Append:
     done: "asyncio.Future[None]"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Parcel:
     """One batch on its way, and whose records lie in it."""
 
@@ -67,24 +70,30 @@ class Writer:
         await done
 
     async def close(self) -> None:
-        """Send what waits, then end."""
+        """Send what waits, then end, within seconds: what Kafka has not taken by then is an outage to whoever appended it."""
         self._closing = True
         self._some.set()
-        await asyncio.wait([self._running], timeout=self._cluster.request_seconds * 2)
+        await asyncio.wait([self._running], timeout=CLOSING)
         self._running.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._running
-        await self._drop_producer()
+        await asyncio.wait([self._running], timeout=CLOSING / 4)
+        _fail(self._waiting, Outage("the log is closed"))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING / 4):
+                await self._drop_producer()
 
     async def _run(self) -> None:
         while self._waiting or not self._closing:
             await self._some.wait()
             taken = self._take()
             try:
-                await self._round(taken)
+                if taken:
+                    await self._round(taken)
             except asyncio.CancelledError:
                 _fail(taken, Outage("the log is closed"))
                 raise
+            except TimeoutError:
+                _fail(taken, Outage(f"Kafka at {self._cluster.bootstrap} gave no answer to an append within its time"))
+                await self._drop_producer()
             except Exception as error:  # noqa: BLE001 - the writer outlives whatever happens; who appended is told
                 _fail(taken, error if isinstance(error, DriplineError) else Outage(f"Kafka: {error!r}"))
                 await self._drop_producer()
@@ -105,33 +114,53 @@ class Writer:
     async def _round(self, taken: Sequence[Append]) -> None:
         """One round: all batches out, all answers in, within our patience; a producer that gave none is not used again."""
         async with asyncio.timeout(self._cluster.request_seconds * 2):
-            producer = await self._open()
-            partitions = await self._partitions(producer, taken)
-            parcels = self._pack(producer, [append for append in taken if append.topic in partitions], partitions)
-            passing("kafka.before_send")
-            sent = [await producer.send_batch(parcel.batch, parcel.topic, partition=parcel.partition) for parcel in parcels]
-            answers = await asyncio.gather(*sent, return_exceptions=True)
-            passing("kafka.after_send")
-        failed: dict[int, DriplineError] = {}
-        for parcel, answer in zip(parcels, answers, strict=True):
-            if isinstance(answer, BaseException):
-                failed |= {id(owner): _translated(answer, parcel.topic) for owner in parcel.owners}
+            refused = await self._send(taken)
+        crowded = [parcel for parcel, error in refused if len(parcel.owners) > 1 and isinstance(error, REFUSED)]
+        again = dict.fromkeys(owner for parcel in crowded for owner in parcel.owners)
+        failed = {owner: _translated(error, parcel.topic) for parcel, error in refused for owner in parcel.owners if owner not in again}
         for append in taken:
-            _settle(append, failed.get(id(append)))
+            if append not in again:
+                _settle(append, failed.get(append))
         if any(isinstance(problem, Outage) for problem in failed.values()):
             await self._drop_producer()  # after a lost sequence number an idempotent producer refuses for ever (aiokafka #1017)
+        for append in again:
+            await self._round([append])  # who is refused for what lies beside him is asked again, alone
+
+    async def _send(self, taken: Sequence[Append]) -> list[tuple[_Parcel, BaseException]]:
+        """Send everything at once; answers what was not taken, and why."""
+        producer = await self._open()
+        partitions = await self._partitions(producer, taken)
+        parcels = self._pack(producer, [append for append in taken if append.topic in partitions], partitions)
+        passing("kafka.before_send")
+        sent = [await producer.send_batch(parcel.batch, parcel.topic, partition=parcel.partition) for parcel in parcels]
+        answers = await asyncio.gather(*sent, return_exceptions=True)
+        passing("kafka.after_send")
+        return [(parcel, answer) for parcel, answer in zip(parcels, answers, strict=True) if isinstance(answer, BaseException)]
 
     async def _partitions(self, producer: AIOKafkaProducer, taken: Sequence[Append]) -> dict[str, int]:
-        """How many partitions each topic has; who appended to one that Kafka does not know is told at once."""
+        """How many partitions each topic has; who appended to one that Kafka does not know is told."""
+        names = sorted({append.topic for append in taken})
+        asked = [producer.partitions_for(self._cluster.topic(name)) for name in names]
         found: dict[str, int] = {}
-        for name in {append.topic for append in taken}:
-            topic = self._cluster.topic(name)
-            try:
-                found[name] = len(await producer.partitions_for(topic))
-            except kafka.KafkaError:
-                unknown = Outage(f"Kafka does not know the topic {topic}: make it by `dripline migrate`")
-                _fail([append for append in taken if append.topic == name], unknown)
+        for name, answer in zip(names, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+            if isinstance(answer, kafka.KafkaError):
+                trouble = await self._unknown(producer, self._cluster.topic(name), answer)
+                _fail([append for append in taken if append.topic == name], trouble)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found[name] = len(answer)
         return found
+
+    async def _unknown(self, producer: AIOKafkaProducer, topic: str, error: kafka.KafkaError) -> Outage:
+        """A topic may be unknown because there is none, or because nobody answered who knows it."""
+        try:
+            known = (await producer.client.fetch_all_metadata()).topics()
+        except kafka.KafkaError:
+            return await why_shut(self._cluster, error)
+        if topic in known:
+            return Outage(f"Kafka does not say where the topic {topic} lies: {error!r}")
+        return Outage(f"Kafka does not know the topic {topic}: make it by `dripline migrate`")
 
     def _pack(self, producer: AIOKafkaProducer, taken: Sequence[Append], partitions: Mapping[str, int]) -> list[_Parcel]:
         full: list[_Parcel] = []
@@ -159,7 +188,7 @@ class Writer:
             except BaseException as error:
                 await self._drop_producer()
                 if isinstance(error, kafka.KafkaError | OSError):
-                    raise Outage(f"Kafka at {self._cluster.bootstrap} does not answer: {error}") from error
+                    raise await why_shut(self._cluster, error) from error
                 raise
         return self._producer
 

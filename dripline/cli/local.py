@@ -84,18 +84,22 @@ def migrate(data: DataOption = None, format: FormatOption = Format.text) -> None
     """Bring a database up to date.
 
     The data folder's, to the schema that this version knows; `run` does so at its start. With DRIPLINE_DATABASE_URL and
-    DRIPLINE_KAFKA_BOOTSTRAP set, those of `serve`: the schema, and the topics.
+    DRIPLINE_KAFKA_BOOTSTRAP set, those of `serve`: the schema, and the topics. Topics that are there stay as they are; what
+    differs from what would be made is told.
     """
-    applied, topics = _migrate_servers() if data is None and "DRIPLINE_DATABASE_URL" in os.environ else (_migrate_folder(data), [])
+    is_of_servers = data is None and "DRIPLINE_DATABASE_URL" in os.environ
+    applied, topics, differing = _migrate_servers() if is_of_servers else (_migrate_folder(data), [], [])
     if format is Format.json:
-        put_json({"applied": applied, "topics": topics})
+        put_json({"applied": applied, "topics": topics, "differing": differing})
         return
     screen().print(f"applied: {', '.join(applied)}" if applied else "the database is up to date")
     if topics:
         screen().print(f"made the topics {', '.join(topics)}")
+    for told in differing:
+        screen().print(told, soft_wrap=True)
 
 
-def _migrate_servers() -> tuple[list[str], list[str]]:
+def _migrate_servers() -> tuple[list[str], list[str], list[str]]:
     from dripline.serve import prepare
     from dripline.settings import ServeSettings, read_settings
 

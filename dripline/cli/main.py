@@ -13,6 +13,7 @@ from dripline.cli.importing import import_leads
 from dripline.cli.keys import keys
 from dripline.cli.lead import lead
 from dripline.cli.local import check, migrate, run, serve
+from dripline.cli.positions import positions
 from dripline.cli.publish import publish
 from dripline.cli.shell import Commands, say_version
 
@@ -37,5 +38,5 @@ def dripline(version: VersionOption = False) -> None:
 for command in (run, serve, check, publish, lead, export, erase, migrate, audit):
     app.command()(command)
 app.command("import")(import_leads)
-for group in (deliveries, dead_letters, keys):
+for group in (deliveries, dead_letters, keys, positions):
     app.add_typer(group)

@@ -16,35 +16,10 @@ from shared.errors import ConfigurationError, InvalidMessage, Outage
 from shared.kafka_cluster import Cluster
 from shared.kafka_log import KafkaLog
 from shared.kafka_reader import KafkaSubscription
-from shared.kafka_topics import Layout, make_topics
+from shared.kafka_topics import make_topics
 from shared.kafka_writer import partition_of
-from shared.log import Batch
 from tests import servers
-
-ONE_BROKER = Layout(partitions=4, replicas=1, in_sync=1)
-
-
-class Stored:
-    """Positions as a database would keep them, shared by all consumers of a test."""
-
-    def __init__(self) -> None:
-        self.stored: dict[tuple[str, str, int], int] = {}
-        self.asked = 0
-        self.hold: asyncio.Event | None = None
-
-    async def position(self, group: str, topic: str, partition: int) -> int | None:
-        self.asked += 1
-        if self.hold is not None:
-            await self.hold.wait()
-        return self.stored.get((group, topic, partition))
-
-    def move(self, batch: Batch) -> bool:
-        """Compare and set, as the consumer's transaction does; False where somebody else was first."""
-        place = ("scoring", batch.topic, batch.partition)
-        if self.stored.get(place, batch.position) != batch.position:
-            return False
-        self.stored[place] = batch.next_offset
-        return True
+from tests.integration.shared.kafka_house import ONE_BROKER, Stored, append, drain
 
 
 @pytest.fixture
@@ -61,38 +36,12 @@ async def log(cluster: Cluster) -> AsyncIterator[KafkaLog]:
     await log.close()
 
 
-async def append(log: KafkaLog, numbers: range) -> None:
-    await log.append("events", [(f"k{number}", str(number).encode()) for number in numbers])
-
-
-async def drain(subscription: KafkaSubscription, stored: Stored, into: list[int], until: int) -> None:
-    """Handle as a consumer does, until this many records were handled by all: a fenced batch is forgotten and read again."""
-    while len(into) < until:
-        try:
-            batch = await asyncio.wait_for(subscription.next(50), 2)
-        except TimeoutError:
-            continue
-        if stored.move(batch):
-            into += [int(record.value) for record in batch.records]
-        else:
-            await subscription.rewind(batch.partition)
-
-
 def test_a_key_lies_where_the_java_client_puts_it():
     # from org.apache.kafka.common.utils.UtilsTest: murmur2 of these is 0xd067cf64, -0x790332b4, -0x3a1db47f... modulo 2^31
     assert partition_of("21", 1 << 31) == -973932308 & 0x7FFFFFFF
     assert partition_of("foobar", 1 << 31) == -790332482 & 0x7FFFFFFF
     assert partition_of("a-little-bit-long-string", 1 << 31) == -985981536 & 0x7FFFFFFF
     assert partition_of("abc", 1 << 31) == 479470107
-
-
-async def test_topics_are_made_once(cluster: Cluster):
-    assert await make_topics(cluster, ONE_BROKER) == []
-
-
-async def test_more_replicas_than_brokers_are_refused_with_their_topic(cluster: Cluster):
-    with pytest.raises(ConfigurationError, match=r"refuses to make the topic .*-3.events: .*"):
-        await make_topics(Cluster(cluster.bootstrap, prefix=f"{cluster.prefix}-3"), Layout(partitions=1, replicas=3))
 
 
 async def test_a_topic_that_is_not_there_is_named_with_the_remedy(log: KafkaLog):
@@ -176,7 +125,7 @@ async def test_a_position_beyond_the_topic_stops_with_the_remedy(cluster: Cluste
     await append(log, range(4))
     stored.stored = {("scoring", "events", number): 1000 for number in range(4)}
     subscription = log.subscribe("scoring", "events", stored)
-    with pytest.raises(ConfigurationError, match=r"scoring has to go on at 1000, but Kafka holds 0 to .* set next_offset"):
+    with pytest.raises(ConfigurationError, match=r"scoring has to go on at 1000, but Kafka holds 0 to .* give-up scoring events`"):
         await asyncio.wait_for(subscription.next(10), 30)
 
 
