@@ -49,6 +49,16 @@ class CapForm(Shape):
     on_hit: OnHit = "skip"
 
 
+PerSecond = Annotated[float, Field(ge=0.01, le=10_000)]
+
+
+class RateForm(Shape):
+    """Mails a second: in all, and to a domain."""
+
+    per_second: PerSecond | None = None
+    per_domain: dict[str, PerSecond] = Field(default_factory=dict)
+
+
 class MailForm(Shape):
     sender: Annotated[str, Field(alias="from")]
     reply_to: str | None = None
@@ -57,8 +67,8 @@ class MailForm(Shape):
     in_doubt: InDoubtForm = InDoubtForm()
     quiet_hours: QuietHoursForm | None = None
     frequency_cap: Annotated[list[CapForm], Field(max_length=10)] = Field(default_factory=list)
-    rate: Any = None
-    warm_up: Any = None
+    rate: RateForm | None = None
+    warm_up: bool = False
 
 
 class EndpointForm(Shape):

@@ -1,5 +1,6 @@
 """What deliveries leave through: the relay, and each endpoint. A lane in trouble holds its own and nobody else's."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -8,6 +9,8 @@ from services.mailer.outcomes import Deferred, Delivered, Gone, Held, InDoubt, O
 from shared import wire
 
 RELAY = "relay"
+DOMAIN = RELAY + ":"
+"""Mail to a domain with a rate of its own waits in a lane of its own, and leaves through the relay as all mail does."""
 RELAY_PLACES = 60
 ENDPOINT_PLACES = 64
 """Taken in hand together, in one transaction; how many are posted at once is the transport's to say. Even where each takes the longest
@@ -25,6 +28,15 @@ STRIKES = 3
 
 def lane_of(send: wire.Send) -> str:
     return endpoint_lane(send.endpoint) if send.kind == "handoff" else RELAY
+
+
+def domain_lane(domain: str) -> str:
+    return DOMAIN + domain.casefold()
+
+
+def is_mail(lane: str) -> bool:
+    """Whether it leads to the relay."""
+    return lane == RELAY or lane.startswith(DOMAIN)
 
 
 def endpoint_lane(name: str) -> str:
@@ -91,6 +103,21 @@ class Lane:
         self.held_until = now + pauses[min(self.troubles, len(pauses) - 1)]
         self.troubles += 1
         return True
+
+
+class Rooms:
+    """How many deliveries may be taken in hand, lane by lane; all mail together as many as the relay's lane has room for."""
+
+    def __init__(self, rooms: Mapping[str, int]) -> None:
+        self._rooms = dict(rooms)
+
+    def of(self, lane: str) -> int:
+        room = self._rooms.get(lane, 0)
+        return min(room, self._rooms.get(RELAY, 0)) if is_mail(lane) else room
+
+    def take(self, lane: str, number: int) -> None:
+        for taken in {lane, RELAY} if is_mail(lane) else {lane}:
+            self._rooms[taken] -= number
 
 
 def new_lane(name: str) -> Lane:

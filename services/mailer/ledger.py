@@ -12,10 +12,12 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer import leads, policy, store
+from services.mailer.climbing import load_allowance, save_allowance
 from services.mailer.editions import Editions
 from services.mailer.endpoints import Mark, disable
 from services.mailer.events import BOUNCED, mail_event
 from services.mailer.handoff_desk import HandoffDesk
+from services.mailer.lanes import RELAY, Rooms, domain_lane, is_mail
 from services.mailer.outcomes import InDoubt, Outcome, Refused
 from services.mailer.policy import (
     WAITING,
@@ -31,7 +33,7 @@ from services.mailer.policy import (
     decide,
     decided,
 )
-from services.mailer.recipients import load_recipients
+from services.mailer.recipients import load_domains, load_recipients
 from services.mailer.store import Front
 from shared import wire
 from shared.failpoints import passing
@@ -41,6 +43,9 @@ CLAIM_LEASE = timedelta(minutes=5)
 """How long one has to get from the claim to the mark; longer than an offer may take."""
 SENDING_LEASE = timedelta(minutes=15)
 """How long one has to learn the outcome; longer than the relay may take to answer."""
+
+SORTED = 250
+"""So many at most are looked at together for whether their domain has a rate, and with it a lane, of its own."""
 
 OPEN = WAITING | {"sending"}
 
@@ -107,27 +112,34 @@ class Ledger:
         self._editions = editions
         self._desk = desk
 
-    async def claim(self, fronts: Sequence[Front], rooms: Mapping[str, int], in_hand: Collection[str], now: datetime) -> Claimed:
-        """Take due deliveries, at most `rooms` of each lane; those that may not go are settled here. `in_hand` are ours already."""
+    async def claim(self, fronts: Sequence[Front], rooms: Rooms, in_hand: Collection[str], now: datetime) -> Claimed:
+        """Take due deliveries, as many as there is room; those that may not go are settled here. `in_hand` are ours already."""
         async with self._outbox.work() as work:
-            due = await self._lock_due(work, fronts, dict(rooms), in_hand, now)
+            due, rerouted = await self._lock_due(work, fronts, rooms, in_hand, now)
             await self._doubt_expired(work, [delivery for delivery in due if delivery.status == "sending"])
             claims = await self._take(work, [delivery for delivery in due if delivery.status in WAITING])
             passing("mailer.before_claim")
         passing("mailer.after_claim")
-        return Claimed(claims, len(due))
+        return Claimed(claims, len(due) + rerouted)
 
     async def _lock_due(
-        self, work: Work, fronts: Sequence[Front], rooms: dict[str, int], in_hand: Collection[str], now: datetime
-    ) -> list[Delivery]:
+        self, work: Work, fronts: Sequence[Front], rooms: Rooms, in_hand: Collection[str], now: datetime
+    ) -> tuple[list[Delivery], int]:
+        """What is due and has room, and how many more were given another lane."""
         due: list[Delivery] = []
+        rates = (await self._editions.policy()).rates
         for front in fronts:
-            if rooms[front.lane] > 0:
-                locked = await store.lock_due(work.conn, front, now, rooms[front.lane] + len(in_hand))
-                taken = [delivery for delivery in locked if delivery.id not in in_hand][: rooms[front.lane]]
-                rooms[front.lane] -= len(taken)
-                due += taken
-        return due
+            if room := rooms.of(front.lane):
+                sorts = is_mail(front.lane) and any(lane != RELAY for lane in rates)
+                locked = await store.lock_due(work.conn, front, now, (max(room, SORTED) if sorts else room) + len(in_hand))
+                free = [delivery for delivery in locked if delivery.id not in in_hand]
+                elsewhere = await _elsewhere(work.conn, free, rates) if sorts else {}
+                if elsewhere:  # first they find their places: what waits behind them here must not overtake them
+                    await store.reroute(work.conn, elsewhere)
+                    return due, len(elsewhere)
+                due += free[:room]
+                rooms.take(front.lane, min(room, len(free)))
+        return due, 0
 
     async def _doubt_expired(self, work: Work, expired: Sequence[Delivery]) -> None:
         """Still `sending` after its lease: whoever sent it is gone, and the mail may have been accepted."""
@@ -193,14 +205,19 @@ async def judge(
     """
     if not deliveries:
         return []
+    allowance = await load_allowance(connection, policy, deliveries, now, marking=marking)
     recipients = await load_recipients(connection, deliveries, policy, now, marking=marking)
     withdrawn = await store.load_withdrawn(connection, [delivery.id for delivery in deliveries])
     verdicts = []
     for delivery in deliveries:
         verdict = _verdict(replace(delivery, withdrawn=withdrawn.get(delivery.id)), recipients.of(delivery), policy, now)
         if isinstance(verdict.decision, Send):
+            verdict = replace(verdict, decision=(allowance and allowance.admit(delivery)) or verdict.decision)
+        if isinstance(verdict.decision, Send):
             recipients.takes(delivery, now if marking else None)
         verdicts.append(verdict)
+    if marking:
+        await save_allowance(connection, allowance)
     return verdicts
 
 
@@ -238,6 +255,14 @@ def _tell_bounced(work: Work, ending: Ending) -> None:
 def _dead_address(ending: Ending, now: datetime) -> dict[str, object]:
     delivery = ending.claim.delivery
     return {"address": ending.claim.address, "scope": "all", "reason": "hard_bounce", "delivery_id": delivery.id, "at": now}
+
+
+async def _elsewhere(connection: AsyncConnection, due: Sequence[Delivery], rates: Mapping[str, float]) -> dict[str, str]:
+    """The lanes of those that go to a domain with a rate of its own and stand in another lane."""
+    waiting = [delivery for delivery in due if delivery.status in WAITING]
+    domains = await load_domains(connection, waiting)
+    lanes = [(delivery, domain_lane(domains.get(delivery.id, ""))) for delivery in waiting]
+    return {delivery.id: lane for delivery, lane in lanes if lane in rates and lane != delivery.lane}
 
 
 async def suppress_withdrawn(work: Work, delivery_ids: Collection[str]) -> None:

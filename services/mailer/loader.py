@@ -11,8 +11,9 @@ from datetime import time
 from urllib.parse import urlsplit
 
 from services.mailer.caps import Cap
-from services.mailer.forms import BrandForm, ConsentForm, EndpointForm, MailForm, PlaybookForm, QuietHoursForm, WhenInDoubt
-from services.mailer.mime import Address, parse_address
+from services.mailer.forms import BrandForm, ConsentForm, EndpointForm, MailForm, PlaybookForm, QuietHoursForm, RateForm, WhenInDoubt
+from services.mailer.lanes import RELAY, domain_lane
+from services.mailer.mime import Address, ascii_domain, parse_address
 from services.mailer.opt_in import OptIn
 from services.mailer.policy import Policy
 from services.mailer.quiet import QuietHours
@@ -27,7 +28,6 @@ from shared.yaml import read, shape
 
 FILE = "playbook.yaml"
 PLAYBOOK_KEYS = frozenset({"name", "brand", "mail", "topics", "endpoints", "working_hours", "consent"})
-NOT_YET = ("rate", "warm_up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,15 @@ def _settings(mail: MailForm) -> MailSettings:
 
 def _policy(mail: MailForm) -> Policy:
     caps = tuple(Cap(cap.messages, cap.per, cap.on_hit == "skip") for cap in mail.frequency_cap)
-    return Policy(_quiet_hours(mail.quiet_hours), caps, mail.timezone)
+    warming = parse_address(mail.sender).domain.casefold() if mail.warm_up else None
+    return Policy(_quiet_hours(mail.quiet_hours), caps, mail.timezone, warming, _rates(mail.rate))
+
+
+def _rates(rate: RateForm | None) -> dict[str, float]:
+    if rate is None:
+        return {}
+    in_all = {} if rate.per_second is None else {RELAY: rate.per_second}
+    return in_all | {domain_lane(ascii_domain(domain)): per_second for domain, per_second in rate.per_domain.items()}
 
 
 def _quiet_hours(quiet: QuietHoursForm | None) -> QuietHours | None:
@@ -140,7 +148,6 @@ def _read_part(files: Mapping[str, bytes], environ: Mapping[str, str]) -> Playbo
 
 def _judged(document: Document, part: PlaybookForm) -> Iterator[Trouble]:
     yield from _brand_troubles(document, part.brand)
-    yield from _not_yet(document)
     yield from _mail_troubles(document, part.mail)
     yield from _quiet_troubles(document, part.mail.quiet_hours)
     yield from _consent_troubles(document, part.consent)
@@ -154,20 +161,27 @@ def _brand_troubles(document: Document, brand: BrandForm) -> Iterator[Trouble]:
             yield document.trouble(("brand", key), message)
 
 
-def _not_yet(document: Document) -> Iterator[Trouble]:
-    for key in NOT_YET:
-        if key in document.value["mail"]:
-            yield document.trouble(("mail", key), f"not yet: `mail.{key}` is not in this release; leave it out", of_key=True)
-
-
 def _mail_troubles(document: Document, mail: MailForm) -> Iterator[Trouble]:
     for key, written in (("from", mail.sender), ("reply_to", mail.reply_to)):
         try:
             parse_address(written) if written is not None else None
         except ValueError as error:
             yield document.trouble(("mail", key), str(error))
+    if mail.rate is not None:
+        yield from _rate_troubles(document, mail.rate)
     if find_zone(mail.timezone) is None:
         yield document.trouble(("mail", "timezone"), _no_zone(mail.timezone))
+
+
+def _rate_troubles(document: Document, rate: RateForm) -> Iterator[Trouble]:
+    place: Path = ("mail", "rate")
+    if rate.per_second is None and not rate.per_domain:
+        yield document.trouble(place, "this limits nothing: write `per_second`, `per_domain`, or leave `rate` out")
+    for domain in rate.per_domain:
+        try:
+            ascii_domain(domain)
+        except ValueError as error:
+            yield document.trouble((*place, "per_domain", domain), f"{error}: write it as in `gmail.com: 5`", of_key=True)
 
 
 def _no_zone(name: str) -> str:

@@ -56,13 +56,21 @@ def bare_address(text: str, name: str = "") -> Address:
     local, _, domain = written.rpartition("@")
     if not _LOCAL.fullmatch(local) or len(local.encode()) > LONGEST_LOCAL_PART or any(not letter.isprintable() for letter in local):
         raise ValueError(f"`{_shown(written)}` is not a mail address: write name@domain")
-    address = Address(one_line(name), local, _ascii_domain(domain))
+    address = Address(one_line(name), local, ascii_domain(domain))
     if len(address.bare.encode()) > LONGEST_ADDRESS:
         raise ValueError(f"`{_shown(written)}` is longer than {LONGEST_ADDRESS} characters")
     return address
 
 
-def _ascii_domain(domain: str) -> str:
+def domain_of(address: str) -> str:
+    """Where mail to this address goes, in the same form whichever way it is written; empty where it goes nowhere."""
+    try:
+        return ascii_domain(address.strip().rpartition("@")[2])
+    except ValueError:
+        return ""
+
+
+def ascii_domain(domain: str) -> str:
     try:
         found = domain.lower() if domain.isascii() else idna.encode(domain, uts46=True).decode()
     except idna.IDNAError as error:

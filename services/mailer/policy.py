@@ -5,8 +5,8 @@ received ──► queued ──decide──► sending ──settle──► se
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, assert_never
 
@@ -38,7 +38,7 @@ NEWEST_PLAYBOOK = frozenset({"template", "gone", "endpoint_disabled"})
 TRANSACTIONAL_FIRST = 1_000_000
 TOPIC = "topic:"
 """Begins the scope of a suppression that is for one topic only."""
-PUTS_OFF = frozenset({"paused", "quiet_hours", "frequency_cap"})
+PUTS_OFF = frozenset({"paused", "quiet_hours", "frequency_cap", "warm_up"})
 SOON = timedelta(seconds=5)
 
 
@@ -61,6 +61,7 @@ class Delivery:
     by_newest: bool = False
     body: bytes | None = None
     withdrawn: str | None = None  # why it was taken back
+    lane: str = ""  # what it waits in
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +84,17 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When marketing may go, as the playbook in force has it: quiet hours, caps, the zone of leads of whom we know none."""
+    """When mail may go, as the playbook in force has it. Rates bind all of it, the rest marketing only.
+
+    `timezone` is that of leads of whom we know none, and of the days by which a new sender warms up; `warm_up` is his name, `rates` are the
+    mails a second, by lane.
+    """
 
     quiet_hours: QuietHours | None = None
     caps: tuple[Cap, ...] = ()
     timezone: str = "UTC"
+    warm_up: str | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def remembers(self) -> timedelta:
@@ -254,7 +261,7 @@ def decided(delivery: Delivery, decision: Defer | Suppress | Fail) -> State:
 
 
 def _put_off(delivery: Delivery, until: datetime, why: str | None) -> State:
-    """What a pause, quiet hours or a cap would hold beyond its `max_age` is given up at once, for that reason."""
+    """What a pause, quiet hours, a cap or the warm-up would hold beyond its `max_age` is given up at once, for that reason."""
     expires_at = delivery.send.expires_at
     if why not in PUTS_OFF:
         return _waiting(delivery, "deferred" if why else delivery.status, why or delivery.reason, until)

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer import leads
 from services.mailer.addresses import load_paused, lock_addresses
+from services.mailer.mime import domain_of
 from services.mailer.policy import Delivery, Policy, Recipient, Suppression, address_key, address_of
 from services.mailer.store import COUNT
 from services.mailer.tables import DELIVERIES
@@ -65,6 +66,13 @@ class Recipients:
 def stranger(send: wire.Send) -> wire.Lead:
     """Whom a message asked for over the API goes to, where nobody is known by that address: a lead of whom we know the address."""
     return wire.Lead(id="", email=send.to, created_at=send.entered_at, last_seen_at=send.entered_at)
+
+
+async def load_domains(connection: AsyncConnection, deliveries: Sequence[Delivery]) -> dict[str, str]:
+    """Where these mails go, as far as it is known."""
+    known = await leads.load_leads(connection, [mail.lead_id for mail in deliveries if not mail.send.to])
+    found = {mail.id: mail.send.to or getattr(known.get(mail.lead_id), "email", None) for mail in deliveries}
+    return {delivery_id: domain_of(address) for delivery_id, address in found.items() if address}
 
 
 async def load_recipients(

@@ -13,9 +13,11 @@ from services.mailer.attempt import Attempts
 from services.mailer.editions import Editions
 from services.mailer.endpoints import Mark, mark_of
 from services.mailer.group_commit import GroupCommit
-from services.mailer.lanes import Lane, lane_of, new_lane
+from services.mailer.lanes import RELAY, Lane, Rooms, is_mail, lane_of, new_lane
 from services.mailer.ledger import Claim, Ending, Ledger
 from services.mailer.outcomes import Deferred, Delivered, Gone, Held, InDoubt, Outcome, Refused
+from services.mailer.rates import BEAT
+from services.mailer.shares import Rates, Shares
 from services.mailer.store import Front
 from shared.clock import Clock
 from shared.db import Database
@@ -49,6 +51,7 @@ class Scheduler:
         self._ledger = ledger
         self._editions = editions
         self._attempts = attempts
+        self._shares = Shares(database)
         self._settle = settle
         self._just_begun = alone
         self._newest_version: str | None = None
@@ -62,14 +65,25 @@ class Scheduler:
         async with self._database.reading() as connection:
             fronts = await store.load_fronts(connection)
             await self._attempts.closed.refresh(connection)
-        rooms = {front.lane: self._lane(front.lane).room(now) for front in fronts}
-        due = [front for front in fronts if front.due_at <= now and rooms[front.lane] > 0]
+        rates = (await self._editions.policy()).rates
+        rooms = await self._rooms([front for front in fronts if front.due_at <= now], rates, now)
+        due = sorted((front for front in fronts if front.due_at <= now and rooms.of(front.lane) > 0), key=_urgency)
         if not due:
-            return self._next(fronts, now)
+            return self._next(fronts, rates, now)
         claimed = await self._ledger.claim(due, rooms, self._under_way.keys(), now)
         for claim in claimed.claims:
             self._start(claim)
-        return now if claimed.moved else None
+        for limit in (limit for claim in claimed.claims for limit in _limits(claim.delivery.lane, rates)):
+            self._shares.spend(limit, now)
+        return now if claimed.moved else now + BEAT if rates else None
+
+    async def _rooms(self, due: Sequence[Front], rates: Rates, now: datetime) -> Rooms:
+        """What each lane has room for; where its rate does not let so many go now, for fewer."""
+        rooms = {lane: self._lane(lane).room(now) for lane in {RELAY, *(front.lane for front in due)}}
+        limited = {limit for front in due for limit in _limits(front.lane, rates)}
+        if rooms[RELAY]:
+            await self._shares.refresh(rates, limited, rooms[RELAY], now)
+        return Rooms({lane: min(room, self._shares.open(lane, now)) if lane in limited else room for lane, room in rooms.items()})
 
     async def _release(self, now: datetime) -> None:
         """Make due what a restart or a newer playbook sets free."""
@@ -86,17 +100,19 @@ class Scheduler:
             self._newest_version = newest
 
     def _lane(self, name: str) -> Lane:
+        name = RELAY if is_mail(name) else name
         if name not in self._lanes:
             self._lanes[name] = new_lane(name)
         return self._lanes[name]
 
-    def _next(self, fronts: Sequence[Front], now: datetime) -> datetime | None:
-        """When a front comes due or a held lane opens; a full lane wakes us itself."""
+    def _next(self, fronts: Sequence[Front], rates: Rates, now: datetime) -> datetime | None:
+        """When a front comes due, a held lane opens or a rate lets more go; a full lane wakes us itself."""
         moments = []
         for front in fronts:
             opens_at = self._lane(front.lane).opens_at(now)
             if opens_at is not None:
-                moments.append(max(front.due_at, opens_at))
+                shares = (self._shares.opens_at(limit, now) for limit in _limits(front.lane, rates) if front.due_at <= now)
+                moments.append(max(front.due_at, opens_at, *shares))
         return min(moments, default=None)
 
     def _start(self, claim: Claim) -> None:
@@ -160,6 +176,16 @@ class Scheduler:
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _limits(lane: str, rates: Rates) -> set[str]:
+    """The rates that bind what goes through this lane: that of all mail, and its domain's."""
+    return {limit for limit in (RELAY, lane) if limit in rates} if is_mail(lane) else set()
+
+
+def _urgency(front: Front) -> tuple[int, datetime]:
+    """The order among those that share the relay, whichever lanes they wait in."""
+    return front.rank, front.due_at
 
 
 def _alarm(claim: Claim, outcome: Outcome, lane: Lane) -> None:

@@ -3,7 +3,7 @@
 Whoever changes a delivery locks its row first and looks at what it is now; a row that moved on is left alone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -32,7 +32,7 @@ COUNT = frozenset({"sending", "sent", "in_doubt"})
 """The states in which a mail counts for the caps of its address; one that did not go makes room again."""
 _COLUMNS = (
     *(D.id, D.kind, D.lead_id, D.message, D.status, D.queued_at, D.reason, D.attempts, D.claims),
-    *(D.address, D.message_id, D.targets, D.by_newest, D.body),
+    *(D.address, D.message_id, D.targets, D.by_newest, D.body, D.lane),
 )
 _decode_targets = msgspec.json.Decoder(tuple[str, ...]).decode
 
@@ -174,7 +174,17 @@ def _delivery(row: Any) -> Delivery:
         targets=_decode_targets(row.targets),
         by_newest=row.by_newest,
         body=row.body,
+        lane=row.lane,
     )
+
+
+async def reroute(connection: AsyncConnection, lanes: Mapping[str, str]) -> None:
+    """These deliveries wait in other lanes from now on, each at the place in line that it had."""
+    if lanes:
+        await connection.execute(_REROUTE, [{"the_id": delivery_id, "lane": lane} for delivery_id, lane in sorted(lanes.items())])
+
+
+_REROUTE = update(DELIVERIES).where(D.id == bindparam("the_id")).values(lane=bindparam("lane"), reason="rate")
 
 
 async def take(connection: AsyncConnection, claims: Sequence[tuple[Delivery, str | None]], now: datetime, until: datetime) -> None:

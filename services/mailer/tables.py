@@ -127,6 +127,24 @@ class AddressRow(SQLModel, table=True):
     confirmed_at: datetime | None = Field(default=None, sa_type=Instant)
 
 
+class RateRow(SQLModel, table=True):
+    """How fast mail may go through a lane: where its next free slot lies, for whichever replica takes it."""
+
+    __tablename__ = "mailer_rate"
+    lane: str = Field(primary_key=True)
+    free_from: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class WarmUpRow(SQLModel, table=True):
+    """Where a new sender stands on the ladder of daily caps, and how many of the day's marketing mails have gone."""
+
+    __tablename__ = "mailer_warm_up"
+    sender: str = Field(primary_key=True)
+    day: str
+    rung: int
+    used: int
+
+
 class EndpointRow(SQLModel, table=True):
     """An endpoint that answered 410 Gone; another URL under its name is another endpoint."""
 
@@ -181,6 +199,8 @@ WITHDRAWALS = _table(WithdrawalRow)
 LEADS = _table(LeadRow)
 SUPPRESSIONS = _table(SuppressionRow)
 ADDRESSES = _table(AddressRow)
+RATES = _table(RateRow)
+WARM_UPS = _table(WarmUpRow)
 ENDPOINTS = _table(EndpointRow)
 HANDOFFS = _table(HandoffRow)
 REQUESTS = _table(RequestRow)

@@ -57,6 +57,9 @@ consent: {events: [Newsletter Subscribed], confirmations: {per_address: 1d, per_
     caps = (Cap(1, timedelta(hours=20)), Cap(3, timedelta(days=7), skips=False))
     assert playbook.policy == Policy(QuietHours(time(21), time(8), frozenset({4}), skips=True), caps, "Asia/Tehran")
     assert playbook.opt_in == OptIn(frozenset({"Newsletter Subscribed"}), timedelta(days=1), 5)
+    rate = "rate: {per_second: 20, per_domain: {GMail.com: 0.5}}"
+    paced = a_mailer_playbook(yaml=f"mail: {{from: A <a@Acme.example>, {rate}, warm_up: true}}\n")
+    assert (paced.policy.rates, paced.policy.warm_up) == ({"relay": 20, "relay:gmail.com": 0.5}, "acme.example")
     single = a_mailer_playbook(yaml=mail.replace("confirmations:", "from_browser: single, confirmations:"))
     assert single.opt_in.events == frozenset()
 
@@ -116,8 +119,10 @@ def test_a_secret_is_never_quoted_in_an_error() -> None:
         ("mail: {from: a@b.example}\nconsent: {from_browser: double}\n", "`double_opt_in`"),
         ("mail: {from: a@b.example}\nconsent: {confirmations: {per_adress: 7d}}\n", "did you mean `per_address`?"),
         ("mail: {from: a@b.example}\nconsent: {confirmations: {per_hour: -1}}\n", "playbook.yaml:2:37"),
-        ("mail: {from: a@b.example, rate: {per_second: 1}}\n", "not yet: `mail.rate`"),
-        ("mail: {from: a@b.example, warm_up: true}\n", "not yet: `mail.warm_up`"),
+        ("mail: {from: a@b.example, rate: {}}\n", "this limits nothing"),
+        ("mail: {from: a@b.example, rate: {per_second: 0}}\n", "greater than or equal to 0.01"),
+        ("mail: {from: a@b.example, rate: {per_domain: {g mail: 5}}}\n", "`g mail` is not a domain"),
+        ("mail: {from: a@b.example, warm_up: 3}\n", "expected true or false"),
         ("mail: {from: a@b.example}\nbrand: {nam: x}\n", "did you mean `name`?"),
         ("mail: {from: a@b.example}\nbrand: {url: acme}\n", "playbook.yaml:2:14: this is not a web address"),
         ("mail: {from: a@b.example}\nendpoints: {s: {url: 'ftp://x', secret: s}}\n", "this is not a web address"),
