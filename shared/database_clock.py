@@ -15,7 +15,11 @@ class DatabaseClock(SystemClock):
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ahead = 0.0
-        super().__init__(wall=lambda: real_now().timestamp() + self._ahead)
+        self._has_looked = False
+        super().__init__(wall=self._database_wall)
+
+    def _database_wall(self) -> float:
+        return real_now().timestamp() + self._ahead
 
     async def look(self) -> None:
         """Ask the database what time it is. Raises Outage where it does not answer; time goes on all the same."""
@@ -24,3 +28,6 @@ class DatabaseClock(SystemClock):
             said: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
             took = time.monotonic() - asked
         self._ahead = said.timestamp() + took / 2 - real_now().timestamp()
+        if not self._has_looked:  # nobody has asked yet: what the database says first is no jump, however wrong this machine's clock is
+            self._has_looked = True
+            super().__init__(wall=self._database_wall)
