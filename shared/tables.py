@@ -23,7 +23,7 @@ class Position(SQLModel, table=True):
 
 
 class OutboxBlob(SQLModel, table=True):
-    """What one transaction wants to append to one topic: its records, framed as one blob."""
+    """What one transaction wants to append to one topic: its records, framed as one blob. A sweep that takes it makes it young again."""
 
     __tablename__ = "shared_outbox"
     __table_args__ = (Index("ix_shared_outbox_age", "service", "created_at"),)

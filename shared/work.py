@@ -5,14 +5,14 @@ A crash after the commit leaves the blob; the sweep publishes it. Readers must b
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import delete, insert, select
+from sqlalchemy import ColumnElement, Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
@@ -28,7 +28,9 @@ from shared.telemetry import OUTBOX_WAITING
 from shared.telemetry import log as logger
 
 STRANDED_AFTER = timedelta(seconds=5)
-"""A blob this old was left by a crash or an outage: any replica of the service publishes it."""
+"""A blob this old was left by a crash or an outage: the replica of the service that takes it first publishes it."""
+SWEEPS = timedelta(seconds=2)
+"""How often to sweep: who is idle deletes what he has published well before it looks stranded to others."""
 
 Pairs = list[tuple[str, bytes]]
 _pack = msgspec.msgpack.Encoder().encode
@@ -95,7 +97,8 @@ class Outbox:
             self._published.extend(done)  # their rows are still there
             self._is_clean = False  # who is cancelled while it commits may have left a blob
             raise
-        self._owed.update(blob_id for blob_id, _, _ in blobs)
+        if self._database.changes() is not None:
+            self._owed.update(blob_id for blob_id, _, _ in blobs)
         for blob_id, topic, pairs in blobs:
             await self._publish(blob_id, topic, pairs)
 
@@ -108,21 +111,35 @@ class Outbox:
             return 0
         stranded = await self._find_stranded()
         OUTBOX_WAITING.labels(self.service).set(len(stranded))
-        for blob_id, topic, records in stranded:
-            if blob_id not in self._published:
-                await self._publish(blob_id, topic, unpack_blob(records))
-        return len(stranded)
+        taken = await self._take_stranded(stranded) if stranded else []
+        for blob_id, topic, records in taken:
+            await self._publish(blob_id, topic, unpack_blob(records))
+        if self._published:
+            async with self.work():
+                pass
+        return len(taken)
 
-    async def _find_stranded(self) -> Sequence[tuple[int, str, bytes]]:
-        old = col(OutboxBlob.created_at) <= self._wall() - STRANDED_AFTER
-        columns = (col(OutboxBlob.id), col(OutboxBlob.topic), col(OutboxBlob.records), old)
+    async def _find_stranded(self) -> set[int]:
+        columns = (col(OutboxBlob.id), self._is_old())
         async with self._database.reading() as connection:
             found = await connection.execute(
                 select(*columns).where(col(OutboxBlob.service) == self.service).order_by(col(OutboxBlob.id)).limit(100)
             )
             left = found.all()
         self._is_clean = not left and self._database.changes() is not None
-        return [(blob_id, topic, records) for blob_id, topic, records, is_old in left if is_old]
+        return {blob_id for blob_id, is_old in left if is_old} - {*self._published}
+
+    async def _take_stranded(self, blob_ids: Iterable[int]) -> Sequence[Row[int, str, bytes]]:
+        """Those that nobody else has just taken; for others they are young again, and stranded once more if we die too."""
+        free = select(col(OutboxBlob.id)).where(col(OutboxBlob.id).in_(blob_ids), self._is_old()).with_for_update(skip_locked=True)
+        async with self._database.transaction() as connection:
+            mine = list((await connection.execute(free)).scalars())
+            await connection.execute(update(OutboxBlob).where(col(OutboxBlob.id).in_(mine)).values(created_at=self._wall()))
+            columns = (col(OutboxBlob.id), col(OutboxBlob.topic), col(OutboxBlob.records))
+            return (await connection.execute(select(*columns).where(col(OutboxBlob.id).in_(mine)).order_by(col(OutboxBlob.id)))).all()
+
+    def _is_old(self) -> ColumnElement[bool]:
+        return col(OutboxBlob.created_at) <= self._wall() - STRANDED_AFTER
 
     def _take_published(self) -> list[int]:
         """Several works may be open at once, on several loops: each blob's row is deleted by one of them."""

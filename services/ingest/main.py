@@ -1,7 +1,6 @@
 """Builds ingest: its HTTP face, and the loop that keeps what it refused."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from services.ingest.api import TrackingApi
 from services.ingest.consumer import Letters
@@ -15,7 +14,7 @@ from shared.http import Check, service_app
 from shared.letters_api import dead_letter_routes
 from shared.service import Ports, Service
 from shared.wire import DEAD_LETTERS
-from shared.work import Outbox
+from shared.work import SWEEPS, Outbox
 
 
 def build(settings: IngestSettings, ports: Ports, checks: Sequence[Check] = ()) -> Service:
@@ -28,7 +27,7 @@ def build(settings: IngestSettings, ports: Ports, checks: Sequence[Check] = ()) 
         "ingest",
         TrackingApi(ports, pages, settings.ingest_memory, _limits(settings), settings.trusted_proxies),
         loops=[letters.run],
-        chores=[Chore("ingest outbox", timedelta(seconds=5), outbox.sweep), Chore("ingest lag", MEASURED, letters.measure)],
+        chores=[Chore("ingest outbox", SWEEPS, outbox.sweep), Chore("ingest lag", MEASURED, letters.measure)],
     )
 
 

@@ -26,7 +26,7 @@ from shared.letters_api import dead_letter_routes
 from shared.metronome import Metronome
 from shared.service import Ports, Service
 from shared.wire import ACTIVITIES, EVENTS
-from shared.work import Outbox
+from shared.work import SWEEPS, Outbox
 
 UPSTREAM = "scoring"
 """The group whose backlog of events may hold the end of a walk."""
@@ -59,7 +59,7 @@ def build(_settings: JourneysSettings, ports: Ports, environ: Mapping[str, str] 
         service_app("journeys", ports, routers),
         loops=[consumer.run, metronome.run],
         chores=[
-            Chore("journeys outbox", timedelta(seconds=5), outbox.sweep),
+            Chore("journeys outbox", SWEEPS, outbox.sweep),
             Chore("journeys lag", MEASURED, consumer.measure),
             Chore("journeys wakes", MEASURED, measure_wakes),
             Chore("journeys recent events", timedelta(hours=1), forget_recent),

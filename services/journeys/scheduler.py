@@ -26,6 +26,8 @@ AT_ONCE = 500
 AHEAD = timedelta(milliseconds=20)
 """How far a beat that wakes also looks ahead for the next ones: under load the next beat then need not ask."""
 LOOKS_AGAIN = timedelta(seconds=1)
+IN_HAND = timedelta(milliseconds=50)
+"""When to come back for what is due and others have in hand: another replica wakes it, or an activity comes to its lead."""
 PUT_OFF = timedelta(hours=1)
 
 
@@ -72,15 +74,19 @@ class Scheduler:
         in_force = await self._in_force(work.conn)
         waiting = await store.find_waiting(work.conn, now + AHEAD, _passed_over(in_force), AT_ONCE + 1)
         due = [one for one in waiting[:AT_ONCE] if one.wake_at <= now]
-        dossiers = await store.load_dossiers(work.conn, {one.lead_id for one in due}, now)
-        found = list(_found(dossiers, due))
+        mine = await store.lock_free(work.conn, due)
+        dossiers = await store.load_dossiers(work.conn, {one.lead_id for one in mine}, now)
+        found = list(_found(dossiers, mine))
         await self._catalogue.fetch(enrollment.version for _, enrollment in found)
         await store.load_recent(work.conn, in_force.that_await([dossier for dossier, _ in found]))
         await store.save(work, dossiers.values(), _wake(found, in_force, now))
         if len(waiting) == len(due):
-            return await store.find_next_due(work.conn, _passed_over(in_force))
-        again = [dossier.open[enrollment.id].wake_at for dossier, enrollment in found]
-        return min(moment for moment in (*again, waiting[len(due)].wake_at) if moment is not None)
+            told = await store.find_next_due(work.conn, _passed_over(in_force))
+        else:
+            again = [dossier.open[enrollment.id].wake_at for dossier, enrollment in found]
+            again += [now] if len(mine) < len(due) else []
+            told = min(moment for moment in (*again, waiting[len(due)].wake_at) if moment is not None)
+        return now + IN_HAND if told is not None and told <= now and not mine else told
 
 
 def _found(dossiers: Mapping[str, Dossier], due: Iterable[store.Waiting]) -> Iterator[tuple[Dossier, Enrollment]]:

@@ -139,10 +139,19 @@ class Waiting(NamedTuple):
 
 
 async def find_waiting(connection: AsyncConnection, until: datetime, passed_over: ColumnElement[bool], limit: int) -> list[Waiting]:
-    """The enrollments to be woken until a moment, in the order of their wake-ups."""
+    """The enrollments to be woken until a moment, in their order; locked, without those that others have in hand."""
     columns = (ENROLLMENTS.c.lead_id, ENROLLMENTS.c.id, ENROLLMENTS.c.wake_at)
     waiting = select(*columns).where(ENROLLMENTS.c.wake_at <= until, passed_over).order_by(ENROLLMENTS.c.wake_at)
-    return [Waiting(*row) for row in await connection.execute(waiting.limit(limit))]
+    return [Waiting(*row) for row in await connection.execute(waiting.limit(limit).with_for_update(skip_locked=True))]
+
+
+async def lock_free(connection: AsyncConnection, waiting: Sequence[Waiting]) -> list[Waiting]:
+    """Those whose leads nobody has in hand, now locked. Who waited for a lead with walks in hand could wait for ever."""
+    if connection.dialect.name == "sqlite" or not waiting:
+        return list(waiting)
+    free = select(LEADS.c.lead_id).where(among(LEADS.c.lead_id, {one.lead_id for one in waiting})).order_by(LEADS.c.lead_id)
+    locked = set((await connection.execute(free.with_for_update(skip_locked=True))).scalars())
+    return [one for one in waiting if one.lead_id in locked]
 
 
 async def find_next_due(connection: AsyncConnection, passed_over: ColumnElement[bool]) -> datetime | None:
@@ -203,10 +212,10 @@ def _lead_row(dossier: Dossier) -> dict[str, Any]:
 
 
 async def _load_open(connection: AsyncConnection, dossiers: Mapping[str, Dossier], now: datetime) -> None:
-    """The enrollments that walk, and the ended ones whose goal still counts."""
+    """The enrollments that walk, and the ended ones whose goal still counts. Nobody moves one who has not locked its lead."""
     counting = and_(ENROLLMENTS.c.goal_until > now - KEPT, ENROLLMENTS.c.converted_at.is_(None))
     is_open = or_(ENROLLMENTS.c.status == "active", counting)
-    found = await connection.execute(select(ENROLLMENTS).where(among(ENROLLMENTS.c.lead_id, dossiers), is_open).with_for_update())
+    found = await connection.execute(select(ENROLLMENTS).where(among(ENROLLMENTS.c.lead_id, dossiers), is_open))
     for row in found.all():
         dossier = dossiers[row.lead_id]
         dossier.open[row.id] = _enrollment(row)

@@ -52,7 +52,8 @@ async def finish(outbox: Outbox, database: Database, marks: Marks) -> None:
     if not lead_ids:
         return
     async with outbox.work() as work:
-        for lead_id in lead_ids:
+        free = unfinished.where(among(ERASURES.c.lead_id, lead_ids)).with_for_update(skip_locked=True)
+        for lead_id in (await work.conn.execute(free)).scalars().all():
             told = await _grave_of(work, lead_id)
             ids = {mark.removeprefix("lead:") for mark in told if mark.startswith("lead:")}
             removed, is_done = await _forget(work, ids, await _marked(work.conn, told, marks))

@@ -6,7 +6,7 @@ metronome ──tick──► the fallback's webhook, or `Handoff Expired`
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.mailer import handoff_store, leads, store
 from services.mailer.editions import Editions
@@ -24,6 +24,8 @@ from shared.work import Outbox, Work
 
 BATCH = 100
 """Clocks that have run out and are seen to in one transaction."""
+LOOKS_AGAIN = timedelta(seconds=1)
+"""When to come back for those that another replica sees to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +108,15 @@ class HandoffDesk:
         """See to the clocks that have run out; answers when the next one will."""
         async with self._database.reading() as connection:
             due = await handoff_store.load_due(connection, now, BATCH)
-            following = await handoff_store.next_due(connection) if not due else now
-        if due:
-            async with self._outbox.work() as work:
-                rows = await store.lock(work.conn, [handoff.delivery_id for handoff in due])
-                for handoff in await handoff_store.lock(work.conn, rows):
-                    if handoff.due_at is not None and handoff.due_at <= now:
-                        await self._run_out(work, handoff, rows[handoff.delivery_id])
-        return following
+            following = await handoff_store.next_due(connection) if not due else None
+        if not due:
+            return following
+        async with self._outbox.work() as work:
+            rows = await store.lock(work.conn, [handoff.delivery_id for handoff in due], only_free=True)
+            for handoff in await handoff_store.lock(work.conn, rows):
+                if handoff.due_at is not None and handoff.due_at <= now:
+                    await self._run_out(work, handoff, rows[handoff.delivery_id])
+        return now if rows else now + LOOKS_AGAIN
 
     async def _run_out(self, work: Work, handoff: Handoff, row: Delivery) -> None:
         if row.send.fallback:

@@ -39,9 +39,8 @@ async def unknown(connection: AsyncConnection, lead_ids: Iterable[str]) -> set[s
 
 async def save_profiles(connection: AsyncConnection, profiles: Mapping[str, Profile]) -> set[str]:
     """Keep the newest of each lead; an older one than is kept, or one of a merged lead, changes nothing. Answers the ids seen first."""
-    kept = await connection.execute(
-        select(LEADS.c.id, LEADS.c.sequence, LEADS.c.merged_into).where(among(LEADS.c.id, profiles)).with_for_update()
-    )
+    stored = select(LEADS.c.id, LEADS.c.sequence, LEADS.c.merged_into).where(among(LEADS.c.id, profiles)).order_by(LEADS.c.id)
+    kept = await connection.execute(stored.with_for_update())
     known = {row.id: row for row in kept}
     new = [profile for profile in profiles.values() if profile.id not in known]
     newer = [

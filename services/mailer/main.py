@@ -47,7 +47,7 @@ from shared.letters_api import dead_letter_routes
 from shared.metronome import Metronome
 from shared.service import Ports, Service
 from shared.wire import ACTIVITIES, MESSAGES
-from shared.work import Outbox
+from shared.work import SWEEPS, Outbox
 
 NAME = "mailer"
 
@@ -89,7 +89,7 @@ def build(
         create_app(ports, outbox, editions, links, metronome.wake, checks),
         loops=[messages.run, activities.run, deliver, Metronome("hand-offs", ports.clock, desk.tick).run],
         chores=[
-            Chore("mailer outbox", timedelta(seconds=5), outbox.sweep),
+            Chore("mailer outbox", SWEEPS, outbox.sweep),
             Chore("mailer messages' lag", MEASURED, messages.measure),
             Chore("mailer activities' lag", MEASURED, activities.measure),
             Chore("mailer ledger", timedelta(seconds=30), partial(measure_open, ports.database)),

@@ -145,9 +145,10 @@ async def lock_due(connection: AsyncConnection, front: Front, now: datetime, lim
     return [_delivery(row) for row in rows]
 
 
-async def lock(connection: AsyncConnection, delivery_ids: Iterable[str]) -> dict[str, Delivery]:
-    """The rows as they are now, held until the transaction ends."""
-    rows = await connection.execute(select(*_COLUMNS).where(among(D.id, delivery_ids)).order_by(D.id).with_for_update())
+async def lock(connection: AsyncConnection, delivery_ids: Iterable[str], *, only_free: bool = False) -> dict[str, Delivery]:
+    """The rows as they are now, held until the transaction ends; if `only_free`, without those that somebody else holds."""
+    wanted = select(*_COLUMNS).where(among(D.id, delivery_ids)).order_by(D.id)
+    rows = await connection.execute(wanted.with_for_update(skip_locked=only_free))
     return {row.id: _delivery(row) for row in rows}
 
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from datetime import timedelta
 
 from services.scoring.api import address_routes, audit_routes, lead_routes, leaving_routes
 from services.scoring.consumer import Scoring
@@ -21,7 +20,7 @@ from shared.letters_api import dead_letter_routes
 from shared.metronome import Metronome
 from shared.service import Ports, Service
 from shared.wire import EVENTS
-from shared.work import Outbox
+from shared.work import SWEEPS, Outbox
 
 
 def build(settings: ScoringSettings, ports: Ports, environ: Mapping[str, str] = os.environ) -> Service:
@@ -46,5 +45,5 @@ def build(settings: ScoringSettings, ports: Ports, environ: Mapping[str, str] = 
         "scoring",
         service_app("scoring", ports, routers),
         loops=[events.run, sweep.run, renewal.run],
-        chores=[Chore("scoring outbox", timedelta(seconds=5), outbox.sweep), Chore("scoring lag", MEASURED, events.measure)],
+        chores=[Chore("scoring outbox", SWEEPS, outbox.sweep), Chore("scoring lag", MEASURED, events.measure)],
     )

@@ -23,6 +23,8 @@ AT_ONCE = 100
 """Leads a transaction: events that arrive meanwhile wait no longer than for that."""
 SETTLE = timedelta(seconds=10)
 """Before the first of them, so that no replica still goes by the definitions before (it looks every five seconds)."""
+LOOKS_AGAIN = timedelta(seconds=1)
+"""When to come back while another replica is at it."""
 
 
 class Place(NamedTuple):
@@ -55,19 +57,21 @@ class Renewal:
             return None
         if now < row.began_at + SETTLE:
             return row.began_at + SETTLE
-        return now if await self._some(definitions) else None
+        return await self._some(definitions, now)
 
     async def _begin(self, version: str, now: datetime) -> None:
         async with self._database.transaction() as connection:
             await connection.execute(delete(RENEWALS).where(RENEWALS.c.version != version))
             await upsert(connection, RENEWALS, [{"version": version, "began_at": now, "done_to": "", "is_done": False}], ["version"])
 
-    async def _some(self, definitions: Definitions) -> int:
-        """One step; answers how many leads it looked at."""
+    async def _some(self, definitions: Definitions, now: datetime) -> datetime | None:
+        """One step, unless another replica is at one; answers when to go on."""
         async with self._outbox.work() as work:
             row = await _row(work.conn, definitions.version, locked=True)
-            if row is None or row.is_done:
-                return 0
+            if row is None:
+                return now + LOOKS_AGAIN
+            if row.is_done:
+                return None
             living = select(LEADS.c.id).where(LEADS.c.id > row.done_to, LEADS.c.merged_into.is_(None))
             ids = list((await work.conn.execute(living.order_by(LEADS.c.id).limit(AT_ONCE))).scalars())
             roster = Roster(definitions, work.now)
@@ -76,7 +80,7 @@ class Renewal:
             place = {"done_to": ids[-1] if ids else row.done_to, "is_done": not ids}
             await upsert(work.conn, RENEWALS, [row._asdict() | place], ["version"])
             await self._count(work.conn, row.done_to, len(ids))
-        return len(ids)
+        return now if ids else None
 
     async def _count(self, connection: AsyncConnection, done_to: str, renewed: int) -> None:
         """Say how many are left; counted once, for counting a million takes longer than renewing some."""
@@ -94,7 +98,7 @@ async def waiting(connection: AsyncConnection, version: str) -> int:
 
 async def _row(connection: AsyncConnection, version: str, *, locked: bool = False) -> Place | None:
     query = select(*(RENEWALS.c[name] for name in Place._fields)).where(RENEWALS.c.version == version)
-    found = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
+    found = (await connection.execute(query.with_for_update(skip_locked=True) if locked else query)).one_or_none()
     return None if found is None else Place(*found)
 
 
