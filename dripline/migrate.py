@@ -12,11 +12,14 @@ from sqlmodel import SQLModel
 
 from shared.errors import ConfigurationError
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in migrations/versions."""
 
 LOCK = 0x64726970
 """PostgreSQL's advisory lock that one migration holds while another waits."""
+
+PATIENCE = "SET LOCAL lock_timeout = '20s'"
+"""A table that somebody keeps is not waited for longer: whoever asks for it meanwhile would have to wait, too."""
 
 
 def every_table() -> MetaData:
@@ -51,6 +54,7 @@ async def _migrate_postgresql(url: str) -> list[str]:
     try:
         async with engine.begin() as connection:
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+            await connection.execute(text(PATIENCE))
             return await connection.run_sync(_upgrade)
     except (DBAPIError, OSError) as error:
         said = error.orig if isinstance(error, DBAPIError) else error

@@ -15,6 +15,7 @@ from dripline.door import FAILED, Server, listening, url_of
 from dripline.environment import playbook_environment
 from dripline.migrate import HEAD, migrate
 from dripline.settings import ServeSettings, read_settings
+from dripline.upkeep import REINDEXED, measure_dead_rows, reindex
 from dripline.worker import Worker
 from shared.database_clock import DatabaseClock
 from shared.db import Database
@@ -67,7 +68,13 @@ async def _serve(name: str, settings: ServeSettings, door: socket.socket) -> int
         Signer(settings.secret_key.get_secret_value().encode()),
     )
     service = BUILDS[name](settings, ports, playbook_environment(settings.public_url, demo=False))
-    chores = [Chore("keys", timedelta(seconds=5), ports.keys.reload), Chore("clock", LOOKS, clock.look), *service.chores]
+    chores = [
+        Chore("keys", timedelta(seconds=5), ports.keys.reload),
+        Chore("clock", LOOKS, clock.look),
+        Chore("reindex", REINDEXED, partial(reindex, database.url)),
+        Chore("dead rows", timedelta(minutes=1), partial(measure_dead_rows, database)),
+        *service.chores,
+    ]
     server = Server(http_config(service.app))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

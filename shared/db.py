@@ -8,18 +8,20 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
+from socket import gaierror
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, CursorResult, Table, bindparam, event, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from shared.errors import Outage
+from shared.errors import DriplineError, InvalidMessage, Outage
 from shared.failpoints import passing
 from shared.one_hop import connect
 
@@ -192,7 +194,10 @@ def _sqlite_engine(url: str, use: str) -> AsyncEngine:
 
 
 def _postgres_engine(url: str, use: str) -> AsyncEngine:
-    """Statements and locks that take too long end as an Outage, and a transaction that idles is ended: no replica holds up the others."""
+    """Statements and locks that take too long end as an Outage, and a transaction that idles is ended: no replica holds up the others.
+
+    The URL may say more, for PgBouncer in transaction mode `?prepared_statement_cache_size=0`.
+    """
     limits = {"statement_timeout": "30s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
     return create_async_engine(
         url,
@@ -205,8 +210,12 @@ def _postgres_engine(url: str, use: str) -> AsyncEngine:
     )
 
 
-RETRIED = ("23505", "40001", "40P01", "55P03")
-"""PostgreSQL's unique violation, serialization failure, deadlock, lock timeout: another replica was faster; run again, we see its work."""
+RETRIED = ("23505", "40001", "40P01", "55P03", "25P03")
+"""PostgreSQL's unique violation, serialization failure, deadlock, lock timeout, idled too long: run again, we see the others' work."""
+AWAY = ("08", "53", "57", "58")
+"""Its classes for a lost connection, no room or no connection left, told to stop (by a timeout too), and a broken disk."""
+UNSTORABLE = ("22021", "22P05")
+"""Its refusals of U+0000: in a text, and in JSON."""
 
 
 @asynccontextmanager
@@ -214,12 +223,24 @@ async def translated() -> AsyncIterator[None]:
     """The one place where the driver's errors become ours: what another try may mend is an Outage; the rest is a bug or bad input."""
     try:
         yield
-    except (OperationalError, InterfaceError, sqlite3.OperationalError, ConnectionError) as error:
+    except (OperationalError, InterfaceError, PoolExhausted, sqlite3.OperationalError, ConnectionError, TimeoutError, gaierror) as error:
         raise Outage(f"the database does not answer: {error.__cause__ or error}") from error
-    except DBAPIError as error:
-        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in RETRIED:
-            raise Outage(f"the database asks for another try: {error.orig}") from error
-        raise
+    except Exception as error:
+        meant = _meant(error)
+        if meant is None:
+            raise
+        raise meant from error
+
+
+def _meant(error: Exception) -> DriplineError | None:
+    """What an error of PostgreSQL's is to us; also one that came while connecting, which SQLAlchemy hands on as it is."""
+    said = getattr(error, "orig", error)
+    sqlstate = str(getattr(said, "sqlstate", None) or "")
+    if sqlstate in UNSTORABLE:
+        return InvalidMessage("nul", "a text holds U+0000, which PostgreSQL cannot store: remove it")
+    if sqlstate in RETRIED or sqlstate.startswith(AWAY) or getattr(error, "connection_invalidated", False):
+        return Outage(f"the database asks for another try: {said}")
+    return None
 
 
 class _Members(FunctionElement[Any]):

@@ -8,6 +8,7 @@ from datetime import timedelta
 from apscheduler.schedulers.asyncio import AsyncIOScheduler  # type: ignore[import-untyped]  # it ships no stubs
 
 from shared.errors import Outage
+from shared.instant import EPOCH
 from shared.telemetry import log as logger
 
 
@@ -23,6 +24,9 @@ class Chore:
 MEASURED = timedelta(seconds=5)
 """How often what Prometheus cannot ask for itself is measured; a period that other chores have, too."""
 
+NIGHT = timedelta(hours=3)
+"""When chores of a day or longer ring, by UTC: in all processes at the same moment, so that those that need only be done once are."""
+
 Ring = Callable[[], Awaitable[None]]
 
 
@@ -31,7 +35,8 @@ async def keep_house(chores: Sequence[Chore]) -> None:
     scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
     for every in {chore.every for chore in chores}:
         together = [_careful(chore) for chore in chores if chore.every == every]
-        scheduler.add_job(_all_of(together), "interval", seconds=every.total_seconds(), id=str(every))
+        start = EPOCH + NIGHT if every >= timedelta(days=1) else None
+        scheduler.add_job(_all_of(together), "interval", seconds=every.total_seconds(), start_date=start, id=str(every))
     scheduler.start()
     try:
         await asyncio.Event().wait()

@@ -24,6 +24,7 @@ PLACE = ["service", "topic", "partition"]
 PARTITION_LAG_RECORDS = Gauge("dripline_partition_lag_records", "Records on Kafka not yet handled, of each partition that is ours.", PLACE)
 PARTITION_LAG_SECONDS = Gauge("dripline_partition_lag_seconds", "Age of the oldest of them.", PLACE)
 OUTBOX_WAITING = Gauge("dripline_outbox_waiting", "Transactions whose records the log should have by now; 100 at most.", ["service"])
+DEAD_ROWS = Gauge("dripline_dead_rows", "Dead rows of the tables that change all the time, as PostgreSQL counts them.", ["table"])
 LEADS_TO_RENEW = Gauge("dripline_leads_to_renew", "Leads still to be folded anew under rules that changed.")
 DELIVERIES = Counter("dripline_deliveries_total", "Moves of deliveries, by where they led.", ["kind", "status"])
 DELIVERIES_OPEN = Gauge("dripline_deliveries_open", "Deliveries that have not ended, or of which nobody knows.", ["status"])

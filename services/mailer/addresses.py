@@ -24,6 +24,12 @@ async def lock_addresses(connection: AsyncConnection, keys: Iterable[str]) -> di
     return {row.address: row for row in rows}
 
 
+async def hold_addresses(connection: AsyncConnection, keys: Iterable[str]) -> None:
+    """Where several may write, who marks a mail and who forbids it take turns: none goes after an unsubscription was committed."""
+    if connection.dialect.name != "sqlite" and (held := set(keys)):
+        await lock_addresses(connection, held)
+
+
 async def save_addresses(connection: AsyncConnection, keys: Iterable[str], **values: datetime | None) -> None:
     """Set these columns of these addresses."""
     await upsert(connection, ADDRESSES, [{"address": key, **values} for key in sorted(keys)], ["address"])

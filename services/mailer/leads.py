@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.mailer.addresses import hold_addresses
 from services.mailer.policy import Suppression, address_key
 from services.mailer.tables import DELIVERIES, HANDOFFS, LEADS, SUPPRESSIONS
 from shared import wire
@@ -114,5 +115,7 @@ async def load_suppressions(connection: AsyncConnection, addresses: Iterable[str
 
 
 async def save_suppressions(connection: AsyncConnection, rows: Sequence[dict[str, object]]) -> None:
-    """Keep the suppressions; one that is there already takes the new reason and time."""
-    await upsert(connection, SUPPRESSIONS, [row | {"address": address_key(str(row["address"]))} for row in rows], ["address", "scope"])
+    """Keep the suppressions; one that is there already takes the new reason and time. Whoever marks a mail to such an address waits."""
+    kept = [row | {"address": address_key(str(row["address"]))} for row in rows]
+    await hold_addresses(connection, {str(row["address"]) for row in kept})
+    await upsert(connection, SUPPRESSIONS, kept, ["address", "scope"])

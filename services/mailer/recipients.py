@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer import leads
-from services.mailer.addresses import load_paused, lock_addresses
+from services.mailer.addresses import hold_addresses, load_paused, lock_addresses
 from services.mailer.mime import domain_of
 from services.mailer.policy import Delivery, Policy, Recipient, Suppression, address_key, address_of
 from services.mailer.store import COUNT
@@ -83,10 +83,12 @@ async def load_recipients(
     known = await leads.load_leads(connection, [mail.lead_id for mail in mails])
     addresses = {mail.id: address_of(mail.send, known[mail.lead_id]) for mail in mails if mail.lead_id in known}
     addresses |= {mail.id: mail.send.to for mail in mails if not mail.lead_id}
-    suppressions = await leads.load_suppressions(connection, {address for address in addresses.values() if address})
     keys = {address_key(addresses.get(mail.id) or "") for mail in mails if mail.send.category == "marketing"} - {""}
     if policy.caps and keys:
         await lock_addresses(connection, keys)
+    elif marking:
+        await hold_addresses(connection, keys)
+    suppressions = await leads.load_suppressions(connection, {address for address in addresses.values() if address})
     paused = await load_paused(connection, keys) if keys else {}
     mailed = await _load_mailed(connection, keys, {mail.id for mail in mails}, now - policy.remembers) if policy.caps and keys else {}
     if marking:
