@@ -100,6 +100,10 @@ class EmbeddedLog:
         moments = (reader.unsettled_since() for reader in readers if reader.group == group)
         return min((moment for moment in moments if moment is not None), default=None)
 
+    async def bounds(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        partitions = self._topics[topic].partitions if topic in self._topics else ()
+        return {number: (partition.bases[0], partition.end.offset) for number, partition in enumerate(partitions)}
+
     async def check(self) -> None:
         """Raises Outage where appends fail, or soon will for want of room on the disk."""
         if self._trouble is not None:

@@ -6,12 +6,13 @@ append ──► Writer (idempotent, acks=all)          subscribe ──► Kafk
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from shared.errors import Outage
 from shared.kafka_cluster import Cluster, LoopThread
 from shared.kafka_reader import KafkaSubscription
+from shared.kafka_topics import extents
 from shared.kafka_writer import Writer, checked_size
 from shared.log import Positions
 from shared.telemetry import log as logger
@@ -54,6 +55,10 @@ class KafkaLog:
         readers = (one for one in self._subscriptions if (one.group, one.name) == (group, topic))
         moments = (reader.unsettled_since() for reader in readers)
         return min((moment for moment in moments if moment is not None), default=None)
+
+    async def bounds(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        found = await self._thread.run(extents(self._cluster, [topic]))
+        return {partition: held for (_, partition), held in sorted(found.items())}
 
     async def close(self) -> None:
         if self._closed:

@@ -3,7 +3,7 @@
 ingest ──append──► topic ──subscribe(group)──► a service, which keeps its own position in its own database
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -88,6 +88,13 @@ class Log(Protocol):
         """When the log took the oldest record that a group has not settled: a batch is, once the next is asked for. None when caught up.
 
         Before the group's first `next` it may be too early, never too late. None too where nobody here subscribes for the group.
+        """
+        ...
+
+    async def bounds(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        """The first offset that each partition holds, and the one behind its last. Raises Outage where the log does not answer.
+
+        Empty for a topic that nobody has made.
         """
         ...
 

@@ -26,6 +26,12 @@ class StoredPositions:
             return found.scalar_one_or_none()
 
 
+async def positions_of(connection: AsyncConnection, group: str, topic: str) -> dict[int, int]:
+    """Where the group reads on, by partition; one that it never began is not there."""
+    stored = select(_TABLE.c.partition, _TABLE.c.next_offset).where(_TABLE.c.consumer_group == group, _TABLE.c.topic == topic)
+    return {partition: offset for partition, offset in await connection.execute(stored)}
+
+
 async def move_position(
     connection: AsyncConnection, group: str, topic: str, partition: int, *, expected: int, to: int, first: bool = False
 ) -> None:

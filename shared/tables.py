@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, Integer
+from sqlalchemy import BigInteger, Index, Integer, text
 from sqlmodel import Field, SQLModel
 
 from shared.blob import Blob
@@ -10,6 +10,9 @@ from shared.instant import Instant
 
 SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 """A growing integer key; SQLite gives its own row id only to a column spelled INTEGER."""
+
+
+UNREPLAYED = text("replayed_at IS NULL")
 
 
 class Position(SQLModel, table=True):
@@ -38,7 +41,10 @@ class DeadLetterRow(SQLModel, table=True):
     """A record that could not be handled, with its reason; it waits to be replayed."""
 
     __tablename__ = "shared_dead_letter"
-    __table_args__ = (Index("ix_shared_dead_letter_newest", "service", "at"),)
+    __table_args__ = (
+        Index("ix_shared_dead_letter_newest", "service", "at"),
+        Index("ix_shared_dead_letter_waiting", "service", "topic", "code", sqlite_where=UNREPLAYED, postgresql_where=UNREPLAYED),
+    )
     id: str = Field(primary_key=True)
     service: str
     topic: str

@@ -1,6 +1,6 @@
 """Fakes for the ports: they keep what they were given and fail when told to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -28,6 +28,11 @@ class RecordingLog:
 
     def backlog_since(self, group: str, topic: str) -> datetime | None:
         return None
+
+    async def bounds(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        if self.away:
+            raise Outage("the log is away")
+        return {0: (0, len(self.topics.get(topic, ())))}
 
     async def close(self) -> None:
         return

@@ -96,6 +96,11 @@ def front_routes(upstreams: Upstreams, together: Together) -> APIRouter:
     async def audit(request: Request) -> Response:
         return as_json(await together.audit(caller_of(request)))
 
+    @router.get("/api/audit/refolded", include_in_schema=False)
+    async def refolded(request: Request, after: str = "", limit: int = 200) -> Response:
+        params = {"after": after, "limit": str(limit)}
+        return as_json(await together.ask(caller_of(request), "scoring", "/api/audit/refolded", params))
+
     @router.api_route("/{path:path}", methods=METHODS, include_in_schema=False)
     async def forward(request: Request) -> Response:
         service = owner_of(request.url.path)

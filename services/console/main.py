@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
+from services.console.audit_metrics import EVERY as AUDIT_EVERY
+from services.console.audit_metrics import measure
 from services.console.erasing import Erasing, Keeper, erasing_routes
 from services.console.exporting import export_routes
 from services.console.front import as_json, front_routes
@@ -21,6 +24,7 @@ from services.console.sign_in import sign_in_routes
 from services.console.together import SERVICES, Together
 from services.console.upstreams import Upstreams
 from shared.errors import Outage
+from shared.housekeeping import Chore
 from shared.http import Check, Problem, service_app
 from shared.service import Ports, Service
 
@@ -33,7 +37,7 @@ def build(
     rooms: Sequence[Room] = (),
     keepers: Mapping[str, Keeper] | None = None,
 ) -> Service:
-    """The console, not yet started; it has no loops and no tables.
+    """The console, not yet started; it has no loops and no tables; a chore of it makes the audit, for its metrics.
 
     `check` judges a playbook before it is published, `rooms` are further pages under its session, `keepers` what must forget an erased
     person beside the services.
@@ -59,7 +63,7 @@ def build(
     app = service_app("console", ports, routers, [_ready(upstreams, service) for service in SERVICES])
     _say_errors_as_pages(app, pages)
     _describe_all(app, together)
-    return Service("console", app)
+    return Service("console", app, chores=[Chore("audit", AUDIT_EVERY, partial(measure, together, caller))])
 
 
 def _say_errors_as_pages(app: FastAPI, pages: Pages) -> None:

@@ -1,15 +1,14 @@
 """What spans services: asked of each over its API with the caller's own key, and put together."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from services.console import timeline
+from services.console.handed_over import HandedOver
 from services.console.upstreams import Answer, Upstreams
 from shared.clock import Clock
 from shared.errors import Outage
@@ -26,20 +25,13 @@ OWNER = {ENDINGS: "journeys"}
 """Lists of a service beside its first one."""
 READINESS_CHANGED = "Readiness Changed"
 
-ON_ITS_WAY = timedelta(seconds=5)
-"""What journeys asked for this short a while ago may still be in its open transaction."""
-
-TRIES, PAUSE_SECONDS = 20, 0.5
-"""How long the audit waits for messages between journeys and mailer."""
-
 
 class Together:
     """Answers that no service can give alone. Each raises Problem as the services refuse, Outage where one is away."""
 
     def __init__(self, upstreams: Upstreams, clock: Clock, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._upstreams = upstreams
-        self._clock = clock
-        self._pause = pause
+        self._handed = HandedOver(self.ask, self.act, clock, pause)
 
     async def ask(self, caller: Caller, service: str, path: str, params: Mapping[str, str] | None = None) -> Any:
         """What a service answers to GET, decoded."""
@@ -117,26 +109,13 @@ class Together:
 
     async def audit(self, caller: Caller) -> dict[str, Any]:
         """Every service's own checks, and that what journeys published is what the mailer received."""
-        found = await asyncio.gather(*(self._checks(caller, service) for service in SERVICES), self._handed_over(caller))
+        found = await asyncio.gather(*(self._checks(caller, service) for service in SERVICES), self._handed.checks(caller))
         checks = [check for checks in found for check in checks]
         return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
     async def _checks(self, caller: Caller, service: str) -> list[dict[str, Any]]:
         answer = await self.find(caller, service, "/api/audit")
         return [{"service": service, **check} for check in answer["checks"]] if answer else []
-
-    async def _handed_over(self, caller: Caller) -> list[dict[str, Any]]:
-        """Per journey and step, up to a moment ago; what is still on its way is given some seconds to arrive."""
-        cut = {"before": (self._clock.now() - ON_ITS_WAY).isoformat()}
-        for _ in range(TRIES):
-            published, received = await asyncio.gather(
-                self.ask(caller, "journeys", "/api/audit/published", cut), self.ask(caller, "mailer", "/api/audit/received", cut)
-            )
-            checks = _compared(_counts(published), _counts(received))
-            if all(check["ok"] for check in checks):
-                break
-            await self._pause(PAUSE_SECONDS)
-        return checks
 
     async def find(self, caller: Caller, service: str, path: str) -> dict[str, Any] | None:
         """As `ask`, but None where the service has nothing there."""
@@ -173,27 +152,6 @@ def _item(service: str, row: Mapping[str, Any]) -> timeline.Item:
             return {**row, "kind": "step", "step_kind": row["kind"], "id": f"{row['enrollment_id']}.{row['transition']}"}
         case _:
             return {**row, "kind": "delivery", "delivery_kind": row["kind"], "at": row["queued_at"]}
-
-
-def _counts(answer: Mapping[str, Any]) -> Counter[tuple[str, str]]:
-    counts: Counter[tuple[str, str]] = Counter()
-    for row in answer["items"]:
-        if row["journey"]:  # what was asked for over the API no journey published
-            counts[row["journey"], row["step"]] += row["count"]
-    return counts
-
-
-def _compared(published: Counter[tuple[str, str]], received: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "service": "journeys → mailer",
-            "name": f"{journey} · {step}: published = received",
-            "ok": published[journey, step] == received[journey, step],
-            "left": published[journey, step],
-            "right": received[journey, step],
-        }
-        for journey, step in sorted(published.keys() | received.keys())
-    ]
 
 
 def _decoded(service: str, answer: Answer) -> Any:

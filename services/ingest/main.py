@@ -7,6 +7,7 @@ from services.ingest.consumer import Letters
 from services.ingest.limits import Limits, Rate
 from services.ingest.settings import IngestSettings
 from services.ingest.website import website_routes
+from shared.auditing import house_audit_routes
 from shared.consumer import Consumer
 from shared.erasing import Marks, erasure_routes
 from shared.housekeeping import MEASURED, Chore
@@ -21,7 +22,8 @@ def build(settings: IngestSettings, ports: Ports, checks: Sequence[Check] = ()) 
     """Ingest, not yet started. `checks` say whether the log takes anything."""
     outbox = Outbox("ingest", ports.database, ports.log, ports.clock)
     website = website_routes(ports.keys, settings.public_url)
-    pages = service_app("ingest", ports, [dead_letter_routes(ports, outbox), erasure_routes(ports, outbox.service), website], checks)
+    ours = [dead_letter_routes(ports, outbox), erasure_routes(ports, outbox.service), house_audit_routes(ports, outbox.service)]
+    pages = service_app("ingest", ports, [*ours, website], checks)
     letters = Consumer(DEAD_LETTERS, ports, outbox, Letters(Marks(ports.signer)).on_records)
     return Service(
         "ingest",

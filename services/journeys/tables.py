@@ -9,6 +9,11 @@ from shared.blob import Blob
 from shared.instant import Instant
 
 WAITING = text("wake_at IS NOT NULL")
+ODD = text(
+    "((outcome = 'published') <> (message_id IS NOT NULL)) OR (kind NOT IN ('send', 'handoff') AND outcome IN ('published', 'skipped')) "
+    "OR (kind IN ('send', 'handoff') AND outcome NOT IN ('published', 'skipped', 'holdout'))"
+)
+"""A visit that should not be: published without a message, or an outcome that its kind of step does not have. Its index stays empty."""
 
 
 class LeadRow(SQLModel, table=True):
@@ -56,7 +61,10 @@ class VisitRow(SQLModel, table=True):
     """One visit to one step, and what came of it; `at` is when the step was reached."""
 
     __tablename__ = "journeys_visit"
-    __table_args__ = (Index("ix_journeys_visit_step", "journey", "step", "outcome"),)
+    __table_args__ = (
+        Index("ix_journeys_visit_audit", "journey", "step", "kind", "outcome", "at"),
+        Index("ix_journeys_visit_odd", "journey", "step", sqlite_where=ODD, postgresql_where=ODD),
+    )
     enrollment_id: str = Field(primary_key=True)
     transition: int = Field(primary_key=True)
     journey: str

@@ -1,14 +1,12 @@
 """The mailer's HTTP face for people and programs: the ledger, what may be done about a delivery, suppressions, the audit."""
 
 from collections.abc import Callable
-from datetime import UTC
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from services.mailer import handoff_store, handoffs, leads, queries, store
-from services.mailer.opt_in import CONFIRMATION
 from services.mailer.policy import Delivery, State, Status, address_key
 from services.mailer.queries import Wanted
 from services.mailer.tables import SUPPRESSIONS
@@ -187,41 +185,3 @@ def suppression_routes(ports: Ports, outbox: Outbox) -> APIRouter:
         return {"lifted": lifted.rowcount}
 
     return router
-
-
-def audit_routes(ports: Ports) -> APIRouter:
-    """Promise 3: what was received is what is accounted for."""
-    router = APIRouter(prefix="/api/audit")
-
-    @router.get("", dependencies=[allow("marketer", "viewer")])
-    async def audit() -> dict[str, Any]:
-        async with ports.database.reading() as connection:
-            steps = await queries.count_by_step(connection)
-            oddities = await queries.count_oddities(connection, ports.clock.now())
-            given = await handoff_store.count_by_step(connection)
-            odd_handoffs = await handoff_store.count_oddities(connection, ports.clock.now())
-        checks = [_sums_up(step) for step in steps] + [_given(step) for step in given]
-        checks += [{"name": f"no delivery is {what}", "ok": count == 0, "found": count} for what, count in oddities.items()]
-        checks += [{"name": f"no hand-off is {what}", "ok": count == 0, "found": count} for what, count in odd_handoffs.items()]
-        return {"checks": checks}
-
-    @router.get("/received", include_in_schema=False, dependencies=[allow("marketer", "viewer")])
-    async def received(before: AwareDatetime) -> dict[str, Any]:
-        async with ports.database.reading() as connection:
-            return {"before": before, "items": await queries.count_received(connection, before.astimezone(UTC))}
-
-    return router
-
-
-def _given(step: dict[str, Any]) -> dict[str, Any]:
-    return {"name": f"given = open + accepted + rejected + expired ({step['journey']} · {step['step']})"} | step
-
-
-def _sums_up(step: dict[str, Any]) -> dict[str, Any]:
-    return {"name": f"received = sent + suppressed + waiting + in_doubt + failed ({_where(step)})"} | step
-
-
-def _where(step: dict[str, Any]) -> str:
-    if step["journey"]:
-        return f"{step['journey']} · {step['step']}"
-    return "mails that ask to confirm an address" if step["step"] == CONFIRMATION else "messages asked for over the API"

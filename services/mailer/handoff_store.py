@@ -2,21 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.mailer.handoffs import STATUSES, Handoff
+from services.mailer.handoffs import Handoff
 from services.mailer.lanes import endpoint_of
 from services.mailer.leads import resolve
 from services.mailer.tables import DELIVERIES, HANDOFFS
 from shared.db import among, insert_new
 from shared.errors import Outage
-
-LATE = timedelta(minutes=1)
-"""A clock that ran out this long ago should have been seen to."""
 
 H = HANDOFFS.c
 D = DELIVERIES.c
@@ -89,36 +86,3 @@ async def list_handoffs(connection: AsyncConnection, lead_id: str | None, status
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     lane = row.pop("lane")
     return row | {"endpoint": endpoint_of(lane)}
-
-
-async def count_oddities(connection: AsyncConnection, now: datetime) -> dict[str, int]:
-    """Hand-offs that should not exist, by what is odd about them."""
-    odd = {
-        "an open one whose clock ran out long ago": H.due_at < now - LATE,
-        "an ended one whose clock still runs": (H.status != "open") & H.due_at.is_not(None),
-        "an ended one without its time": (H.status != "open") & H.answered_at.is_(None),
-    }
-    counts = {what: await connection.execute(select(func.count()).where(condition)) for what, condition in odd.items()}
-    return {what: int(count.scalar_one()) for what, count in counts.items()}
-
-
-async def count_by_step(connection: AsyncConnection) -> list[dict[str, Any]]:
-    """For each journey and step: how many hand-offs were given, by their webhooks, and where their rows stand."""
-    other = HANDOFFS.alias()
-    to_fallback = select(other.c.id).where(other.c.delivery_id == D.id, other.c.id != D.id).exists()
-    rows = await connection.execute(
-        select(D.journey, D.step, H.status, func.count().label("n"))
-        .select_from(DELIVERIES.outerjoin(HANDOFFS, H.id == D.id))
-        .where(D.kind == "webhook", ~to_fallback)
-        .group_by(D.journey, D.step, H.status)
-    )
-    found: dict[tuple[str, str], dict[str, int]] = {}
-    for row in rows:
-        found.setdefault((row.journey, row.step), {})[row.status] = row.n
-    return [_step_counts(step, states) for step, states in sorted(found.items())]
-
-
-def _step_counts(key: tuple[str, str], states: dict[str, int]) -> dict[str, Any]:
-    counts: dict[str, int] = {status: states.get(status, 0) for status in STATUSES}
-    given = sum(states.values())
-    return {"journey": key[0], "step": key[1], "given": given, **counts, "ok": given == sum(counts.values())}

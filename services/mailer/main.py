@@ -8,8 +8,9 @@ from functools import partial
 from fastapi import FastAPI
 
 from services.mailer import store
-from services.mailer.api import action_routes, audit_routes, handoff_routes, ledger_routes, suppression_routes
+from services.mailer.api import action_routes, handoff_routes, ledger_routes, suppression_routes
 from services.mailer.attempt import Attempts
+from services.mailer.audit import audit_routes
 from services.mailer.confirmations import Confirmations
 from services.mailer.confirming import LedgerConfirmations
 from services.mailer.consumer import Arrivals, on_activities

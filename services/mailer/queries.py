@@ -2,23 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, func, literal, select, tuple_
+from sqlalchemy import literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer.lanes import endpoint_of
 from services.mailer.leads import resolve
 from services.mailer.policy import address_key
-from services.mailer.tables import DELIVERIES, HANDOFFS, RECEIVED, SUPPRESSIONS
+from services.mailer.tables import DELIVERIES, SUPPRESSIONS
 from shared import wire
 from shared.instant import EPOCH, MICROSECOND, Instant
 
 D = DELIVERIES.c
-LATE = timedelta(minutes=1)
-"""A lease that ran out this long ago should have been looked at."""
-
 Place = tuple[datetime, str]
 """Where a page ended: when that delivery was queued, and its id."""
 
@@ -94,65 +91,6 @@ async def find_delivery(connection: AsyncConnection, delivery_id: str) -> dict[s
     asked = ("category", "topic", "priority", "endpoint", "note", "enrollment_id", "transition", "key", "reached_at", "expires_at")
     shown = _to({name: value for name, value in row.items() if name != "message"})
     return shown | {name: getattr(send, name) for name in asked}
-
-
-_TO_FALLBACK = select(HANDOFFS.c.id).where(HANDOFFS.c.delivery_id == D.id, HANDOFFS.c.id != D.id).exists()
-
-
-async def count_by_step(connection: AsyncConnection) -> list[dict[str, Any]]:
-    """For each journey and step: how many messages were received, by the counter beside the ledger, and where its rows stand."""
-    received = await connection.execute(select(RECEIVED.c.journey, RECEIVED.c.step, RECEIVED.c.count.label("n")))
-    counted = {(row.journey, row.step): row.n for row in received}
-    rows = await connection.execute(select(D.journey, D.step, D.status, func.count().label("n")).group_by(D.journey, D.step, D.status))
-    states: dict[tuple[str, str], dict[str, int]] = {}
-    for row in rows:
-        states.setdefault((row.journey, row.step), {})[row.status] = row.n
-    return [_step_counts(key, counted.get(key, 0), states.get(key, {})) for key in sorted(counted.keys() | states.keys())]
-
-
-def _step_counts(key: tuple[str, str], received: int, states: Mapping[str, int]) -> dict[str, Any]:
-    journey, step = key
-    waiting = sum(states.get(status, 0) for status in ("queued", "sending", "deferred"))
-    ended = {status: states.get(status, 0) for status in ("sent", "suppressed", "in_doubt", "failed")}
-    return {
-        "journey": journey,
-        "step": step,
-        "received": received,
-        "waiting": waiting,
-        **ended,
-        "ok": received == waiting + sum(ended.values()),
-    }
-
-
-async def count_received(connection: AsyncConnection, before: datetime) -> list[dict[str, Any]]:
-    """How many of the messages whose step was reached before then are here, by journey and step.
-
-    What told a fallback, and what was asked for over the API, does not count: no journey asked for it.
-    """
-    rows = await connection.execute(
-        select(D.journey, D.step, func.count().label("count"))
-        .where(D.reached_at < before, D.journey != "", ~_TO_FALLBACK)
-        .group_by(D.journey, D.step)
-        .order_by(D.journey, D.step)
-    )
-    return [dict(row) for row in rows.mappings()]
-
-
-async def count_oddities(connection: AsyncConnection, now: datetime) -> dict[str, int]:
-    """Rows that should not exist, by what is odd about them."""
-    odd = {
-        "a `sending` that outlived its lease": (D.status == "sending") & (D.due_at < now - LATE),
-        "a sent one without its time": (D.status == "sent") & D.sent_at.is_(None),
-        "one with a time that was not sent": (D.status != "sent") & D.sent_at.is_not(None),
-        "a sent mail without Message-ID": (D.status == "sent") & (D.kind == "email") & D.message_id.is_(None),
-        "a settled one that is still due": D.status.in_(("sent", "suppressed", "failed", "in_doubt")) & D.due_at.is_not(None),
-        "a queued one that is never due": (D.status == "queued") & D.due_at.is_(None),
-    }
-    columns = [
-        func.coalesce(func.sum(case((condition, 1), else_=0)), 0).label(str(number)) for number, condition in enumerate(odd.values())
-    ]
-    row = (await connection.execute(select(*columns))).one()
-    return dict(zip(odd, (int(n) for n in row), strict=True))
 
 
 async def list_suppressions(connection: AsyncConnection, address: str | None, limit: int) -> Sequence[dict[str, Any]]:

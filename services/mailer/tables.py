@@ -8,6 +8,13 @@ from sqlmodel import Field, SQLModel
 from shared.blob import Blob
 from shared.instant import Instant
 
+ODD = text(
+    "((status = 'sent') <> (sent_at IS NOT NULL)) OR (status = 'sent' AND kind = 'email' AND message_id IS NULL) "
+    "OR (status IN ('sent', 'suppressed', 'failed', 'in_doubt') AND due_at IS NOT NULL) OR (status = 'queued' AND due_at IS NULL)"
+)
+"""A delivery that should not be. Its index stays empty, so that the audit need not look at millions to say so."""
+WEBHOOK = text("kind = 'webhook'")
+
 
 class DeliveryRow(SQLModel, table=True):
     """One message: the whole of what is known about its way out.
@@ -34,6 +41,8 @@ class DeliveryRow(SQLModel, table=True):
         Index("ix_mailer_delivery_status", "status", "queued_at"),
         Index("ix_mailer_delivery_message_id", "message_id"),
         Index("ix_mailer_delivery_audit", "journey", "step", "status", "reached_at"),
+        Index("ix_mailer_delivery_odd", "status", sqlite_where=ODD, postgresql_where=ODD),
+        Index("ix_mailer_delivery_webhook", "journey", "step", "id", sqlite_where=WEBHOOK, postgresql_where=WEBHOOK),
         Index(
             "ix_mailer_delivery_counted",
             "counted_for",

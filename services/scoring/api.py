@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.scoring.audit import audit
+from services.scoring.audit import audit, count_living, refold_some
 from services.scoring.changes import LeadChange, change_lead
 from services.scoring.erasing import erase, erase_address, last_erasure
 from services.scoring.leads import Scored, refold
@@ -14,6 +14,7 @@ from services.scoring.queries import LeadFilter, Recorded, events_until, find_le
 from services.scoring.rulebook import Rulebook
 from services.scoring.store import renewed
 from services.scoring.views import event_view, lead_view, whole_view
+from shared.auditing import answer, house_checks
 from shared.erasing import Marks
 from shared.http import Problem, allow
 from shared.instant import EPOCH, MICROSECOND
@@ -120,7 +121,15 @@ def audit_routes(ports: Ports, rulebook: Rulebook) -> APIRouter:
     async def checks() -> Response:
         definitions = await rulebook.newest()
         async with ports.database.reading() as connection:
-            return _json(await audit(connection, definitions, ports.clock.now()))
+            found = await audit(connection, definitions, ports.clock.now())
+            return _json(answer("scoring", [*found, *await house_checks(ports, connection, "scoring")]))
+
+    @router.get("/api/audit/refolded", dependencies=[READER], include_in_schema=False)
+    async def refolded(after: str = "", limit: Limit = 200) -> Response:
+        definitions = await rulebook.newest()
+        async with ports.database.reading() as connection:
+            found = await refold_some(connection, definitions, ports.clock.now(), after, limit)
+            return _json(found | ({} if after else {"leads": await count_living(connection)}))
 
     return router
 

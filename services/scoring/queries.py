@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, func, literal_column, or_, select
+from sqlalchemy import BigInteger, ColumnElement, ScalarSelect, Select, cast, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.scoring.identity import device_identity, user_identity
@@ -12,6 +12,7 @@ from services.scoring.leads import Scored
 from services.scoring.past import is_told_here
 from services.scoring.readiness import LOWEST
 from services.scoring.store import IDENTITIES, LEADS, RECORD, decode_scored
+from shared.auditing import number
 from shared.wire import Event, decode_event
 
 PAGE = 500
@@ -89,29 +90,51 @@ class Counts(NamedTuple):
 
     recorded: int
     told: int
-    ownerless: int
-    overdue: int
 
 
-async def count(connection: AsyncConnection, overdue_before: datetime) -> Counts:
-    """Recorded events and the sequences that told them, identities that lead nowhere, leads whose sweep is overdue."""
-    ownerless = select(func.count()).where(~select(LEADS.c.id).where(LEADS.c.id == IDENTITIES.c.lead_id).exists())
+async def count(connection: AsyncConnection) -> Counts:
+    """Recorded events, and the sequences that told them."""
     return Counts(
-        recorded=await _number(connection, select(func.count()).select_from(RECORD)),
-        told=await _number(connection, select(func.coalesce(func.sum(LEADS.c.sequence), 0))),
-        ownerless=await _number(connection, ownerless.select_from(IDENTITIES)),
-        overdue=await _number(connection, select(func.count()).where(LEADS.c.next_change_at <= overdue_before)),
+        recorded=await number(connection, select(func.count()).select_from(RECORD)),
+        told=await number(connection, select(func.coalesce(func.sum(LEADS.c.sequence), 0))),
     )
+
+
+def wrongly_told() -> Select[Any]:
+    """Living leads whose sequence, with those of all that became part of them, is not the number of their events."""
+    tombstones = select(LEADS.c.merged_into.label("living"), LEADS.c.sequence).where(LEADS.c.merged_into.is_not(None))
+    way = tombstones.cte("way", recursive=True)
+    above = LEADS.alias("above")
+    way = way.union_all(
+        select(above.c.merged_into, way.c.sequence).join(above, above.c.id == way.c.living).where(above.c.merged_into.is_not(None))
+    )
+    brought = select(way.c.living, cast(func.sum(way.c.sequence), BigInteger).label("told")).group_by(way.c.living).cte("brought")
+    told = LEADS.c.sequence + func.coalesce(brought.c.told, 0)
+    recorded = select(func.count()).where(RECORD.c.lead_id == LEADS.c.id).scalar_subquery()
+    return (
+        select(LEADS.c.id.label("lead"), recorded.label("recorded"), told.label("told"))
+        .select_from(LEADS.outerjoin(brought, brought.c.living == LEADS.c.id))
+        .where(LEADS.c.merged_into.is_(None), recorded != told)
+    )
+
+
+def strays() -> Select[Any]:
+    """Identities that lead to nobody, or to a lead that became part of another."""
+    nobody = ~select(LEADS.c.id).where(LEADS.c.id == IDENTITIES.c.lead_id).exists()
+    merged = IDENTITIES.c.lead_id.in_(select(LEADS.c.id).where(LEADS.c.merged_into.is_not(None)))
+    return select(IDENTITIES.c.lead_id.label("lead")).where(nobody | merged)
+
+
+async def living_after(connection: AsyncConnection, after: str, limit: int) -> list[Scored]:
+    """Living leads in the order of their ids, from the one after that."""
+    query = select(LEADS.c.state).where(LEADS.c.merged_into.is_(None), LEADS.c.id > after).order_by(LEADS.c.id).limit(limit)
+    return [decode_scored(state) for state in (await connection.execute(query)).scalars()]
 
 
 async def sample(connection: AsyncConnection, limit: int, longest: int) -> list[Scored]:
     """The newest leads whose record is not longer than that."""
     query = select(LEADS.c.state).where(LEADS.c.merged_into.is_(None), LEADS.c.sequence <= longest)
     return [decode_scored(state) for state in (await connection.execute(query.order_by(LEADS.c.id.desc()).limit(limit))).scalars()]
-
-
-async def _number(connection: AsyncConnection, query: Select[Any]) -> int:
-    return int((await connection.execute(query)).scalar_one())
 
 
 def _conditions(wanted: LeadFilter) -> Iterator[ColumnElement[bool]]:

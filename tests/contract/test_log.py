@@ -313,3 +313,16 @@ async def test_a_parcel_comes_out_as_its_events_at_one_offset(log: Log, position
     rest = await records_of(subscription, 2)
     assert rest[0].value == b"plain"
     assert decode_event(rest[1].value).name == "D"
+
+
+async def test_it_says_what_each_partition_holds(log: Log):
+    assert set((await log.bounds("events")).values()) <= {(0, 0)}
+    await log.append("events", [(f"key{number}", b"{}") for number in range(30)])
+    held = await log.bounds("events")
+    assert sorted(held) == list(range(PARTITIONS))
+    assert {first for first, _ in held.values()} == {0}
+    assert sum(end for _, end in held.values()) == 30
+
+
+async def test_a_topic_that_nobody_made_holds_nothing(log: Log):
+    assert await log.bounds("nobody-made-it") == {}

@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -56,6 +56,9 @@ class Hiccup:
 
     def backlog_since(self, group: str, topic: str) -> datetime | None:
         return self._log.backlog_since(group, topic)
+
+    async def bounds(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        return await self._log.bounds(topic)
 
     async def close(self) -> None:
         await self._log.close()

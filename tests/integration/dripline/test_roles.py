@@ -18,6 +18,9 @@ PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 ROLES = ("viewer", "sales", "marketer")
 INTERNAL = {
     ("GET", "/api/audit/published"): {"marketer", "viewer"},
+    ("GET", "/api/audit/published/ids"): {"marketer", "viewer"},
+    ("POST", "/api/audit/unknown"): {"marketer", "viewer"},
+    ("GET", "/api/audit/refolded"): {"marketer", "sales", "viewer"},
     ("GET", "/api/audit/received"): {"marketer", "viewer"},
     ("GET", "/api/endings"): {"marketer", "sales", "viewer"},
     ("POST", "/api/dead-letters/naming"): set(),

@@ -296,14 +296,20 @@ async def test_the_audit_counts_what_each_step_reached(opens: Opens) -> None:
     await house.happens("Signed Up", lead=a_lead(id="l2"))
     audit = await house.get("/api/audit")
     assert audit["service"] == "journeys"
-    assert audit["checks"][0] == {
+    checks = {check["name"]: check for check in audit["checks"]}
+    assert checks["welcome · hello: reached = published + skipped"] == {
         "name": "welcome · hello: reached = published + skipped",
+        "promise": 3,
         "ok": True,
         "left": 2,
         "right": 2,
         "detail": "2 published, 0 skipped",
+        "offenders": [],
+        "journey": "welcome",
+        "step": "hello",
     }
-    assert audit["checks"][1]["left"] == audit["checks"][1]["right"] == 2
+    assert checks["walks without a wake-up stand at a message under way"]["left"] == 2
+    assert checks["walks under way stand at a step of their version"]["left"] == 2
     now = house.clock.now()
     assert (await house.get("/api/audit/published", before=now.isoformat()))["items"] == []
     async with house.api() as client:

@@ -127,12 +127,33 @@ def test_keys_are_listed_and_revoked(api: Api, dripline):
 @pytest.mark.parametrize("ok", [True, False])
 def test_the_audit_s_exit_code_is_its_answer(api: Api, dripline, ok: bool):
     checks = [
-        {"service": "scoring", "name": "recorded = told", "ok": True, "left": 3, "right": 3},
-        {"service": "mailer", "name": "sum", "ok": ok},
+        {"service": "scoring", "promise": 1, "name": "recorded = told", "ok": True, "left": 3, "right": 3, "detail": "of all"},
+        {
+            "service": "mailer",
+            "promise": 4,
+            "name": "no delivery is odd",
+            "ok": ok,
+            "left": 0 if ok else 12,
+            "right": 0,
+            "detail": "",
+            "offenders": [] if ok else [{"lead": "l1", "journey": "welcome", "step": "hello", "due": "2027-03-01T12:00:00Z"}],
+        },
     ]
     api.answers["GET", "/api/audit"] = {"ok": ok, "checks": checks}
     shown = dripline("audit")
     assert shown.exit_code == (0 if ok else 1)
-    assert "left 3, right 3" in shown.stdout
+    assert "of all" in shown.stdout
+    assert ("12 ≠ 0" in shown.stdout) is not ok
+    assert ("lead l1, journey welcome, step hello, due 2027-03-01 12:00Z\n  and 11 more" in shown.stdout) is not ok
     assert ("all 2 checks reconcile" if ok else "1 of 2 checks do not reconcile") in shown.stdout
     assert document(dripline("audit", "--format", "json")) == {"ok": ok, "checks": checks}
+
+
+@pytest.mark.parametrize("wrong", [[], [{"lead": "l2", "what": "evidence"}]])
+def test_the_whole_audit_folds_every_lead_anew(api: Api, dripline, wrong: list):
+    api.answers["GET", "/api/audit"] = {"ok": True, "checks": []}
+    api.answers["GET", "/api/audit/refolded"] = {"checked": 5, "waiting": 1, "offenders": wrong, "next": None, "leads": 6}
+    found = dripline("audit", "--whole", "--format", "json")
+    assert found.exit_code == (1 if wrong else 0)
+    (check,) = document(found)["checks"]
+    assert (check["ok"], check["left"], check["right"], check["offenders"]) == (not wrong, 5 - len(wrong), 5, wrong)

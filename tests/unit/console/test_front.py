@@ -1,9 +1,14 @@
 """One address for all services, and the answers that span them."""
 
-import pytest
+from typing import Any
 
+import pytest
+from prometheus_client import REGISTRY
+
+from services.console.audit_metrics import measure
 from services.console.front import owner_of
-from services.console.together import TRIES, Together
+from services.console.handed_over import TRIES
+from services.console.together import Together
 from services.console.upstreams import Answer
 from shared.clock import FakeClock
 from shared.http import Problem
@@ -167,20 +172,24 @@ class Patience:
         self.pauses += 1
 
 
-def counted(published: int, *received: int) -> FakeUpstreams:
-    """Journeys published this many; mailer answers these counts in turn, then the last for good."""
+def counted(published: int, *received: int, read: int = 9, end: int = 9, **more: Any) -> FakeUpstreams:
+    """Journeys published this many; mailer answers these counts in turn, then the last for good. It has read `read` of `end` messages."""
     answers = list(received)
 
     def receive(_: object) -> dict:
         count = answers.pop(0) if len(answers) > 1 else answers[0]
-        return {"items": [{"journey": "welcome", "step": "hello", "count": count}, {"journey": "", "step": "", "count": 9}]}
+        items = [{"journey": "welcome", "step": "hello", "count": count}, {"journey": "", "step": "", "count": 9}]
+        return {"items": items, "read": {"0": read}, "ends": {"0": end}, "refused": more.get("refused", [])}
 
     row = {"journey": "welcome", "step": "hello", "kind": "send", "count": published}
+    ids = [{"id": f"m{number}", "lead": f"l{number}", "enrollment": f"e{number}"} for number in range(published)]
     return FakeUpstreams(
         {
-            ("scoring", "/api/audit"): {"checks": [{"name": "recorded", "ok": True}]},
-            ("journeys", "/api/audit/published"): {"items": [row], "next": None},
+            ("scoring", "/api/audit"): {"checks": [{"name": "recorded", "promise": 1, "ok": True}]},
+            ("journeys", "/api/audit/published"): {"items": [row], "next": None, "owed": more.get("owed", [None, None]), "refused": []},
+            ("journeys", "/api/audit/published/ids"): {"items": ids, "next": None},
             ("mailer", "/api/audit/received"): receive,
+            ("mailer", "/api/audit/unknown"): {"items": [one["id"] for one in ids[answers[-1] :]]},
         }
     )
 
@@ -190,6 +199,10 @@ async def audited(upstreams: FakeUpstreams) -> tuple[dict, int]:
     return await Together(upstreams, FakeClock(NOON), patience).audit({}), patience.pauses
 
 
+def broken(found: dict) -> list[tuple[int, int, list]]:
+    return [(check["left"], check["right"], check["offenders"]) for check in found["checks"] if not check["ok"]]
+
+
 async def test_the_audit_is_every_services_checks_and_what_was_handed_over():
     found, pauses = await audited(counted(3, 3))
     assert (found["ok"], pauses) == (True, 0)
@@ -197,16 +210,43 @@ async def test_the_audit_is_every_services_checks_and_what_was_handed_over():
 
 
 async def test_the_audit_waits_for_what_is_on_its_way():
-    found, pauses = await audited(counted(3, 1, 2, 3))
+    found, pauses = await audited(counted(3, 1, 2, 3, read=8))
     assert (found["ok"], pauses) == (True, 2)
 
 
-async def test_the_audit_says_what_never_arrived():
+async def test_what_is_still_on_its_way_after_that_is_no_mistake():
+    found, pauses = await audited(counted(3, 2, read=8))
+    assert (found["ok"], pauses) == (True, TRIES)
+    assert found["checks"][-1]["detail"] == "1 on their way"
+
+
+async def test_what_journeys_has_not_yet_given_to_the_log_is_on_its_way_too():
+    found, _ = await audited(counted(3, 2, owed=[7, 7]))
+    assert (found["ok"], found["checks"][-1]["detail"]) == (True, "1 on their way")
+
+
+async def test_the_audit_names_the_lead_whose_message_never_arrived():
     found, pauses = await audited(counted(3, 2))
-    assert (found["ok"], pauses) == (False, TRIES)
-    assert [check for check in found["checks"] if not check["ok"]] == [
-        {"service": "journeys → mailer", "name": "welcome · hello: published = received", "ok": False, "left": 3, "right": 2}
-    ]
+    assert (found["ok"], pauses) == (False, 1)
+    assert broken(found) == [(3, 2, [{"lead": "l2", "journey": "welcome", "step": "hello", "id": "m2", "enrollment": "e2"}])]
+
+
+async def test_a_message_that_the_mailer_set_aside_is_accounted_for():
+    found, _ = await audited(counted(3, 2, refused=[{"journey": "welcome", "step": "hello", "count": 1}]))
+    assert found["ok"]
+
+
+async def test_the_audit_says_what_was_received_and_never_published():
+    found, _ = await audited(counted(2, 3))
+    assert broken(found) == [(2, 3, [])]
+
+
+async def test_the_audit_is_a_metric_by_service_and_promise():
+    await measure(Together(counted(3, 1), FakeClock(NOON), Patience()), {})
+    assert REGISTRY.get_sample_value("dripline_audit_difference", {"service": "journeys → mailer", "promise": "3"}) == 2
+    assert REGISTRY.get_sample_value("dripline_audit_difference", {"service": "scoring", "promise": "1"}) == 0
+    await measure(Together(counted(3, 3), FakeClock(NOON), Patience()), {})
+    assert REGISTRY.get_sample_value("dripline_audit_difference", {"service": "journeys → mailer", "promise": "3"}) == 0
 
 
 async def test_both_sides_are_counted_up_to_the_same_moment_a_little_ago():
