@@ -44,9 +44,9 @@ async def save_dead_letters(connection: AsyncConnection, letters: list[DeadLette
             "id": letter.id,
             "service": letter.service,
             "topic": letter.topic,
-            "key": letter.key,
+            "key": _storable(letter.key),
             "code": letter.code,
-            "message": letter.message[:2000],
+            "message": _storable(letter.message[:2000]),
             "payload": letter.payload,
             "at": letter.at,
             "replayed_at": None,
@@ -56,6 +56,11 @@ async def save_dead_letters(connection: AsyncConnection, letters: list[DeadLette
     await upsert(connection, DeadLetterRow.__table__, rows, ["id"])  # type: ignore[attr-defined]
     for letter in letters:
         DEAD_LETTERS.labels(letter.service, letter.code).inc()
+
+
+def _storable(text: str) -> str:
+    """The text as every database takes it: what holds the poison must not choke on it. The payload, which is bytes, stays as it is."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 class Mark(NamedTuple):

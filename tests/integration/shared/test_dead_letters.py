@@ -117,6 +117,13 @@ async def test_what_is_still_wrong_comes_back_as_a_letter_that_waits(letters: Le
     assert again["at"] > letter["at"]
 
 
+async def test_poison_that_no_database_stores_as_text_is_set_aside_all_the_same(letters: Letters):
+    async with letters.outbox.work() as work:
+        work.set_aside("events", "a\0na", b"\0 nobody reads this", code="bug", message="broke at \0 and at \ud800")
+    (kept,) = (await letters.ask())["items"]
+    assert (kept["key"], kept["message"], kept["payload"]) == ("a\ufffdna", "broke at \ufffd and at ?", "\0 nobody reads this")
+
+
 async def test_the_same_record_set_aside_for_the_same_reason_is_one_letter(letters: Letters):
     await letters.set_aside(b"poison", b"poison")
     await letters.set_aside(b"poison")
