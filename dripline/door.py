@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 
 import uvicorn
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import ConfigurationError
 
@@ -15,6 +17,31 @@ FAILED = 70
 
 BACKLOG = 2048
 """Connections that may wait; the first ones while the house is still being built."""
+
+
+class Farewell:
+    """Before a replica stops it says that it is not ready, so that balancers turn away, and each answer ends its connection."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.begun = False
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if not self.begun or scope["type"] != "http":
+            return self._app(scope, receive, send)
+        app = self._app if scope["path"] != "/readyz" else JSONResponse({"code": "stopping", "message": "this replica stops"}, 503)
+        return app(scope, receive, _last(send))
+
+
+def _last(send: Send) -> Send:
+    """The sending half of a connection that has no answer after this one (RFC 9112, 9.6)."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send(message)
+
+    return sending
 
 
 class Server(uvicorn.Server):
@@ -27,6 +54,14 @@ class Server(uvicorn.Server):
     def stop(self) -> None:
         self.should_exit = True
         self._stopped.set()
+
+    def leave(self, farewell: Farewell, seconds: float) -> None:
+        """Say for so long that we go, then stop; asked again, stop at once."""
+        if farewell.begun or not self.started:
+            self.stop()
+            return
+        farewell.begun = True
+        asyncio.get_running_loop().call_later(seconds, self.stop)
 
     async def main_loop(self) -> None:
         """Renews the `Date` of answers once a second; uvicorn's own loop wakes ten times as often, on an idle machine too."""

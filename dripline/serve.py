@@ -1,9 +1,11 @@
 """`dripline serve NAME`: one service in one process, on PostgreSQL and Kafka; any number of each may run."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
@@ -11,7 +13,7 @@ from functools import partial
 import uvloop
 from sqlalchemy import inspect, text
 
-from dripline.door import FAILED, Server, listening, url_of
+from dripline.door import FAILED, Farewell, Server, listening, url_of
 from dripline.environment import playbook_environment
 from dripline.migrate import HEAD, migrate
 from dripline.settings import ServeSettings, read_settings
@@ -37,6 +39,8 @@ from shared.telemetry import set_up_logging
 PORTS = {"console": 8300, "ingest": 8301, "scoring": 8302, "journeys": 8303, "mailer": 8304}
 """Where each listens unless told otherwise: the console's front looks for the others there."""
 LOOKS = timedelta(seconds=10)
+STOP_SECONDS = 12.0
+"""How long ending may take once nothing is answered any more. What hangs then, on a server that is away, loses nothing: a kill does not."""
 
 Build = Callable[[ServeSettings, Ports, Mapping[str, str]], Service]
 
@@ -58,9 +62,9 @@ def serve(name: str, host: str, port: int | None) -> int:
 async def _serve(name: str, settings: ServeSettings, door: socket.socket) -> int:
     database = Database(settings.database_url.get_secret_value())
     clock = DatabaseClock(database)
-    log = KafkaLog(settings.cluster())
+    kafka = KafkaLog(settings.cluster())
     ports = Ports(
-        log,
+        kafka,
         database,
         clock,
         KeyRing(database, clock, _fixed(settings)),
@@ -75,10 +79,11 @@ async def _serve(name: str, settings: ServeSettings, door: socket.socket) -> int
         Chore("dead rows", timedelta(minutes=1), partial(measure_dead_rows, database)),
         *service.chores,
     ]
-    server = Server(http_config(service.app))
+    farewell = Farewell(service.app)
+    server = Server(http_config(farewell))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, _leave, server, farewell, settings.drain_seconds)
     worker = Worker([*service.loops, partial(keep_house, chores)], [], database.close, lambda: loop.call_soon_threadsafe(server.stop))
     try:
         await clock.look()
@@ -89,9 +94,21 @@ async def _serve(name: str, settings: ServeSettings, door: socket.socket) -> int
         await server.serve(sockets=[door])
     finally:
         await asyncio.to_thread(worker.stop)
-        await log.close()
+        await kafka.close()
         await database.close()
     return FAILED if worker.failed else 0
+
+
+def _leave(server: Server, farewell: Farewell, seconds: float) -> None:
+    last = threading.Timer(seconds + STOP_SECONDS, _end_at_once)
+    last.daemon = True
+    last.start()
+    server.leave(farewell, seconds)
+
+
+def _end_at_once() -> None:
+    logger.warning("serve.ended_at_once", seconds=STOP_SECONDS)
+    os._exit(FAILED)
 
 
 def prepare(settings: ServeSettings) -> tuple[list[str], list[str], list[str]]:
@@ -147,8 +164,11 @@ def _fixed(settings: ServeSettings) -> list[tuple[str, Key]]:
 def _ingest(settings: ServeSettings, ports: Ports, environ: Mapping[str, str]) -> Service:
     from services.ingest import main as ingest
     from services.ingest.settings import IngestSettings
+    from services.ingest.spool import open_spool
+    from services.ingest.spooled_log import SpooledLog
 
-    return ingest.build(read_settings(IngestSettings, public_url=settings.public_url), ports)
+    ours = read_settings(IngestSettings, public_url=settings.public_url)
+    return ingest.build(ours, ports, spooled=SpooledLog(ports.log, open_spool(ours.spool_dir, ours.spool_bytes), ports.clock))
 
 
 def _scoring(settings: ServeSettings, ports: Ports, environ: Mapping[str, str]) -> Service:

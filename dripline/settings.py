@@ -80,7 +80,7 @@ class ServeSettings(KafkaSettings):
     secret_key: SecretStr  # signs links, hand-offs and sessions; the same for all
     api_key: SecretStr | None = None  # fixes a secret key, for scripts, and for the console's own questions
     write_key: SecretStr | None = None
-    drain_seconds: float = Field(2.0, ge=0, le=8)  # how long a process that was told to stop still answers, not ready any more
+    drain_seconds: float = Field(2.0, ge=0, le=60)  # how long a process that was told to stop still answers, not ready any more
     public_url: str = "http://127.0.0.1:8300"
     console_password: SecretStr | None = None
     failpoints: str = ""  # of tests alone: where this process ends itself (shared/failpoints.py)

@@ -137,13 +137,13 @@ class EmbeddedLog:
 
     def ends(self) -> Ends:
         """Where everything ends that was appended until now."""
-        return {(name, number): partition.end.offset for name, number, partition in self._shelves()}
+        return {(name, number): partition.end.offset for name, number, partition in self.shelves()}
 
     async def seal(self) -> Ends:
         """Seal what was appended until now, and say where it ends. Raises Outage where the disk takes nothing."""
         for topic in list(self._topics.values()):
             await self._seal(topic)
-        return {(name, number): partition.bases[-1] for name, number, partition in self._shelves()}
+        return {(name, number): partition.bases[-1] for name, number, partition in self.shelves()}
 
     async def check_handled(self, ends: Ends) -> None:
         """Raises Outage while a subscribed group has still to handle something that lies before these ends."""
@@ -166,7 +166,8 @@ class EmbeddedLog:
             changed += await asyncio.to_thread(rewrite, partition, partial(clean, name), end)
         return changed
 
-    def _shelves(self) -> list[tuple[str, int, Partition]]:
+    def shelves(self) -> list[tuple[str, int, Partition]]:
+        """Every partition there is, with its topic and number."""
         topics = list(self._topics.items())
         return [(name, number, partition) for name, topic in topics for number, partition in enumerate(topic.partitions)]
 

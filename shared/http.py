@@ -1,7 +1,7 @@
 """The HTTP face every service shares: health, metrics, errors as `{"code", "message"}`, and who may do what."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -22,8 +22,8 @@ from shared.telemetry import log as logger
 LARGEST_BODY = 1 << 20
 """Bytes of a request's body that any route reads, whoever sends it."""
 
-Check = Callable[[], Awaitable[None]]
-"""Returns when a server we need answers; raises Outage when it does not."""
+Check = Callable[[], Awaitable[Mapping[str, str] | None]]
+"""Returns when a server we need answers, perhaps with what `/readyz` should say of it; raises Outage when it does not."""
 
 
 class Problem(Exception):
@@ -83,7 +83,9 @@ def timer(service: str, status: int) -> Histogram:
     return HTTP_SECONDS.labels(service, f"{status // 100}xx")
 
 
-def service_app(name: str, ports: Ports, routers: Sequence[APIRouter], checks: Sequence[Check] = ()) -> FastAPI:
+def service_app(
+    name: str, ports: Ports, routers: Sequence[APIRouter], checks: Sequence[Check] = (), *, needs_database: bool = True
+) -> FastAPI:
     """A service's application: its own routers, `/healthz`, `/readyz`, `/metrics`, and one shape for every error."""
     app = FastAPI(title=f"Dripline {name}", openapi_url="/openapi.json", docs_url=None, redoc_url=None)
     app.state.ports = ports
@@ -95,7 +97,7 @@ def service_app(name: str, ports: Ports, routers: Sequence[APIRouter], checks: S
     app.add_exception_handler(Exception, _on_bug)
     app.add_middleware(BodyLimit)
     app.add_middleware(Timed, service=name)
-    app.include_router(_health(ports, checks))
+    app.include_router(_health([_database_answers(ports), *checks] if needs_database else checks))
     for router in routers:
         app.include_router(router)
     return app
@@ -121,7 +123,15 @@ def allow(*roles: Role) -> Any:
     return Depends(key_of)
 
 
-def _health(ports: Ports, checks: Sequence[Check]) -> APIRouter:
+def _database_answers(ports: Ports) -> Check:
+    async def check() -> None:
+        async with ports.database.reading() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    return check
+
+
+def _health(checks: Sequence[Check]) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/healthz")
@@ -130,11 +140,10 @@ def _health(ports: Ports, checks: Sequence[Check]) -> APIRouter:
 
     @router.get("/readyz")
     async def readyz() -> dict[str, str]:
-        async with ports.database.reading() as connection:
-            await connection.execute(text("SELECT 1"))
+        said = {"status": "ready"}
         for check in checks:
-            await check()
-        return {"status": "ready"}
+            said.update(await check() or {})
+        return said
 
     @router.get("/metrics")
     async def metrics() -> Response:

@@ -99,14 +99,16 @@ class Writer:
                 await self._drop_producer()
 
     def _take(self) -> list[Append]:
-        taken: list[Append] = []
+        """What nobody waits for any more is left out: who gave up puts it elsewhere."""
+        count = 0
         size = 0
         for append in self._waiting:
-            taken.append(append)
+            count += 1
             size += append.size
             if size >= ROUND_BYTES:
                 break
-        del self._waiting[: len(taken)]
+        taken = [append for append in self._waiting[:count] if not append.done.done()]
+        del self._waiting[:count]
         if not self._waiting:
             self._some.clear()
         return taken

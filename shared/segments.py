@@ -9,7 +9,7 @@ A commit is synced before the next is written, so only the very last frame can b
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +19,7 @@ from shared.errors import ConfigurationError, Outage
 from shared.frames import HEADER_SIZE, MAGIC, Frame, header_of, pack
 
 UNFINISHED = ".log.new"
+DAMAGED = ".damaged"
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
@@ -54,6 +55,7 @@ class Partition:
         self._fd = os.open(self.path(self.bases[-1]), os.O_RDWR | os.O_CREAT, 0o640)
         sync_folder(folder)
         self.end = self._recover()
+        self._weighed: tuple[tuple[int, ...], int] = ((), 0)  # sealed segments, and the bytes of them
 
     def path(self, base: int) -> Path:
         return self.folder / f"{base:020}.log"
@@ -107,6 +109,33 @@ class Partition:
         for base in gone:
             self.path(base).unlink()
         return old
+
+    def drop_below(self, offset: int) -> None:
+        """Deletes the sealed segments whose every record lies below `offset`."""
+        with self.shape:
+            old = bisect_right(self.bases, offset) - 1
+            gone, self.bases = self.bases[:old], self.bases[old:]
+        for base in gone:
+            self.path(base).unlink(missing_ok=True)
+        if gone:
+            sync_folder(self.folder)  # none may come back behind a gap
+
+    def give_up(self, base: int) -> tuple[Path, int]:
+        """Put a damaged sealed segment out of the way, for people to look at; answers where, and the offset to go on at."""
+        aside = self.path(base).with_suffix(DAMAGED)
+        with self.shape:
+            following = self.bases[self.bases.index(base) + 1]
+            os.rename(self.path(base), aside)
+            self.bases = tuple(other for other in self.bases if other != base)
+        sync_folder(self.folder)
+        return aside, following
+
+    def size(self) -> int:
+        """Bytes on the disk."""
+        bases = self.bases
+        if bases is not self._weighed[0]:
+            self._weighed = (bases, sum(_size_of(self.path(base)) for base in bases[:-1]))
+        return self._weighed[1] + self.end.position
 
     def close(self) -> None:
         os.close(self._fd)
@@ -193,6 +222,24 @@ def _goes_beyond(path: Path, base: int, offset: int) -> bool:
             ahead = frame.next_offset
             position += frame.size
     return ahead > offset or position < size
+
+
+def headers(path: Path) -> Iterator[Frame]:
+    """What the headers of a segment say, up to its end or the first that is torn; only looks, and may while it is written."""
+    with path.open("rb") as segment:
+        size = os.fstat(segment.fileno()).st_size
+        position = 0
+        while (frame := header_of(segment.read(HEADER_SIZE))) is not None and position + frame.size <= size:
+            yield frame
+            position += frame.size
+            segment.seek(position)
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # dropped just now
+        return 0
 
 
 def damaged(path: Path, position: int) -> ConfigurationError:

@@ -16,6 +16,7 @@ def http_config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=OneWrite,
+        interface="asgi3",  # an app may hand a call on without being a coroutine itself
         lifespan="off",
         log_config=None,
         access_log=False,

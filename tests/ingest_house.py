@@ -66,7 +66,7 @@ class Ingest:
     def __post_init__(self) -> None:
         ports = Ports(self.log, None, self.clock, self.keys, None, None)  # type: ignore[arg-type]  # the paths under test use only these
         pages = service_app("ingest", ports, [website_routes(self.keys, self.public_url)])  # type: ignore[arg-type]
-        self.api = TrackingApi(ports, pages, self.memory, self.limits, self.proxies)
+        self.api = TrackingApi(ports, self.log, pages, self.memory, self.limits, self.proxies)
 
     async def post(
         self, path: str, body: Any, *, key: str | None = "pk_test", headers: dict[str, str] | None = None, peer: str = "127.0.0.1"

@@ -16,6 +16,7 @@ from dripline.cli.local import check, migrate, run, serve
 from dripline.cli.positions import positions
 from dripline.cli.publish import publish
 from dripline.cli.shell import Commands, say_version
+from dripline.cli.spool import spool
 
 app = typer.Typer(
     name="dripline",
@@ -38,5 +39,5 @@ def dripline(version: VersionOption = False) -> None:
 for command in (run, serve, check, publish, lead, export, erase, migrate, audit):
     app.command()(command)
 app.command("import")(import_leads)
-for group in (deliveries, dead_letters, keys, positions):
+for group in (deliveries, dead_letters, keys, positions, spool):
     app.add_typer(group)

@@ -14,7 +14,7 @@ from services.ingest.callers import Callers
 from services.ingest.intake import Body, Busy, Gone, Headers, Rooms, forwarded_for, pixel_text
 from services.ingest.limits import Limits, caller_of
 from services.ingest.routes import PIXELS, ROUTES, Route
-from services.ingest.tracking import TooMuch, Tracking
+from services.ingest.tracking import Appends, TooMuch, Tracking
 from shared.errors import InvalidMessage, Outage
 from shared.http import Problem, timer
 from shared.service import Ports
@@ -26,11 +26,11 @@ RETRY_SECONDS = 5
 class TrackingApi:
     """Answers tracking calls: 200 only when the log has their events."""
 
-    def __init__(self, ports: Ports, others: ASGIApp, memory: int, limits: Limits, proxies: int = 0) -> None:
+    def __init__(self, ports: Ports, log: Appends, others: ASGIApp, memory: int, limits: Limits, proxies: int = 0) -> None:
         self._others = others
         self._rooms = Rooms(memory)
         self._callers = Callers(ports.keys)
-        self._tracking = Tracking(ports, self._callers, limits)
+        self._tracking = Tracking(ports, log, self._callers, limits)
         self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

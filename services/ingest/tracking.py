@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from services.ingest.answers import TAKEN, Answer, answer, refusal
 from services.ingest.callers import Callers
@@ -23,6 +24,12 @@ Caller = Callable[[], str]
 """Asks which network a call comes from; only calls by browsers are asked."""
 
 
+class Appends(Protocol):
+    """What durably takes events: a log, or under `serve` one with a spool before it."""
+
+    async def append(self, topic: str, records: Sequence[tuple[str, bytes]]) -> None: ...
+
+
 class TooMuch(Exception):
     """A browser's key brings more than it may: the caller should wait so many seconds."""
 
@@ -34,8 +41,8 @@ class TooMuch(Exception):
 class Tracking:
     """Takes calls. What it answers is durable; where it cannot be it raises Outage."""
 
-    def __init__(self, ports: Ports, callers: Callers, limits: Limits) -> None:
-        self._log = ports.log
+    def __init__(self, ports: Ports, log: Appends, callers: Callers, limits: Limits) -> None:
+        self._log = log
         self._clock = ports.clock
         self._callers = callers
         self._limits = limits

@@ -108,4 +108,6 @@ def test_only_what_works_is_offered(dripline):
         "deliveries",
         "dead-letters",
         "keys",
+        "positions",
+        "spool",
     ]
