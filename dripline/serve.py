@@ -41,6 +41,8 @@ PORTS = {"console": 8300, "ingest": 8301, "scoring": 8302, "journeys": 8303, "ma
 LOOKS = timedelta(seconds=10)
 STOP_SECONDS = 12.0
 """How long ending may take once nothing is answered any more. What hangs then, on a server that is away, loses nothing: a kill does not."""
+SPREAD = 0.2
+"""By how much of its period a chore rings sooner or later: replicas that were begun together do not ask the database together."""
 
 Build = Callable[[ServeSettings, Ports, Mapping[str, str]], Service]
 
@@ -84,7 +86,8 @@ async def _serve(name: str, settings: ServeSettings, door: socket.socket) -> int
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _leave, server, farewell, settings.drain_seconds)
-    worker = Worker([*service.loops, partial(keep_house, chores)], [], database.close, lambda: loop.call_soon_threadsafe(server.stop))
+    housekeeping = partial(keep_house, chores, SPREAD)
+    worker = Worker([*service.loops, housekeeping], [], database.close, lambda: loop.call_soon_threadsafe(server.stop))
     try:
         await clock.look()
         await ports.keys.reload()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler  # type: ignore[import-untyped]  # it ships no stubs
+from apscheduler.triggers.interval import IntervalTrigger  # type: ignore[import-untyped]
 
 from shared.errors import Outage
 from shared.instant import EPOCH
@@ -30,18 +31,28 @@ NIGHT = timedelta(hours=3)
 Ring = Callable[[], Awaitable[None]]
 
 
-async def keep_house(chores: Sequence[Chore]) -> None:
-    """Ring the chores until cancelled; one that fails is logged and rung again next time."""
+async def keep_house(chores: Sequence[Chore], spread: float = 0.0) -> None:
+    """Ring the chores until cancelled; one that fails is logged and rung again next time.
+
+    `spread` is the share of its period by which each ring may come sooner or later, so that replicas begun together do not ring together.
+    """
     scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
     for every in {chore.every for chore in chores}:
         together = [_careful(chore) for chore in chores if chore.every == every]
-        start = EPOCH + NIGHT if every >= timedelta(days=1) else None
-        scheduler.add_job(_all_of(together), "interval", seconds=every.total_seconds(), start_date=start, id=str(every))
+        scheduler.add_job(_all_of(together), ringing(every, spread), id=str(every))
     scheduler.start()
     try:
         await asyncio.Event().wait()
     finally:
         scheduler.shutdown(wait=False)
+
+
+def ringing(every: timedelta, spread: float) -> IntervalTrigger:
+    """When to ring; what has its hour has it in all replicas."""
+    seconds = every.total_seconds()
+    if every >= timedelta(days=1):
+        return IntervalTrigger(seconds=seconds, start_date=EPOCH + NIGHT, timezone="UTC")
+    return IntervalTrigger(seconds=seconds, jitter=seconds * spread or None, timezone="UTC")
 
 
 def _all_of(rings: Sequence[Ring]) -> Ring:

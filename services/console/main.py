@@ -1,5 +1,6 @@
 """Builds the console: pages for people, one front for programs."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -22,10 +23,10 @@ from services.console.session import Sessions
 from services.console.settings import ConsoleSettings
 from services.console.sign_in import sign_in_routes
 from services.console.together import SERVICES, Together
-from services.console.upstreams import Upstreams
+from services.console.upstreams import Upstreams, said
 from shared.errors import Outage
 from shared.housekeeping import Chore
-from shared.http import Check, Problem, service_app
+from shared.http import Problem, service_app
 from shared.service import Ports, Service
 
 
@@ -60,7 +61,7 @@ def build(
         kpi_routes(together),
         front_routes(upstreams, together),
     ]
-    app = service_app("console", ports, routers, [_ready(upstreams, service) for service in SERVICES])
+    app = service_app("console", ports, routers, [partial(all_ready, upstreams)])
     _say_errors_as_pages(app, pages)
     _describe_all(app, together)
     return Service("console", app, chores=[Chore("audit", AUDIT_EVERY, partial(measure, together, caller))])
@@ -81,12 +82,19 @@ def _describe_all(app: FastAPI, together: Together) -> None:
     app.router.routes.insert(0, Route("/openapi.json", described))
 
 
-def _ready(upstreams: Upstreams, service: str) -> Check:
-    async def check() -> None:
-        if (await upstreams.request(service, "GET", "/readyz")).status != 200:
-            raise Outage(f"{service} is not ready")
+async def all_ready(upstreams: Upstreams) -> None:
+    """Raises Outage, naming each service that is away or not ready, and why."""
+    found = await asyncio.gather(*(_trouble(upstreams, service) for service in SERVICES))
+    if troubles := [trouble for trouble in found if trouble]:
+        raise Outage("; ".join(troubles))
 
-    return check
+
+async def _trouble(upstreams: Upstreams, service: str) -> str | None:
+    try:
+        answer = await upstreams.request(service, "GET", "/readyz")
+    except Outage as outage:
+        return str(outage)
+    return None if answer.status == 200 else f"{service} is not ready: {said(answer)}"
 
 
 def _static_routes() -> APIRouter:

@@ -8,6 +8,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Protocol
 
 import httpx
+import msgspec
 from starlette.types import ASGIApp
 
 from shared.errors import Outage
@@ -16,6 +17,10 @@ SECONDS = 10.0
 """How long a service may take before it counts as away."""
 COUNTING_SECONDS = 60.0
 """And how long where it counts millions of rows."""
+CONNECT_SECONDS = 2.0
+UNAVAILABLE = 503
+SAFE = frozenset({"GET", "HEAD"})
+"""What may be asked twice; anything else only where nothing was sent yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,14 @@ class Answer:
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+def said(answer: Answer) -> str:
+    """The `message` of an answer that says no; its status where it has none."""
+    try:
+        return str(msgspec.json.decode(answer.body, type=dict)["message"])
+    except (msgspec.MsgspecError, KeyError):
+        return str(answer.status)
 
 
 class Upstreams(Protocol):
@@ -47,16 +60,19 @@ class Upstreams(Protocol):
 class HttpUpstreams:
     """Upstreams behind httpx clients; redirects are answers, and proxies of the environment are left aside.
 
-    Each event loop has clients of its own: connections belong to the loop that opened them.
+    Each event loop has clients of its own: connections belong to the loop that opened them. A service may have several replicas: any may
+    answer, and the one that did last is asked first. One that cannot be reached is passed over for the next, one that broke off or is not
+    ready as well, where asking twice does no harm.
     """
 
-    def __init__(self, makers: Mapping[str, Callable[[], httpx.AsyncClient]]) -> None:
+    def __init__(self, makers: Mapping[str, Callable[[], list[httpx.AsyncClient]]]) -> None:
         self._makers = makers
-        self._clients: dict[tuple[asyncio.AbstractEventLoop, str], httpx.AsyncClient] = {}
+        self._clients: dict[tuple[asyncio.AbstractEventLoop, str], list[httpx.AsyncClient]] = {}
 
     @classmethod
     def at(cls, urls: Mapping[str, str]) -> "HttpUpstreams":
-        return cls({name: partial(_reaching, url) for name, url in urls.items()})
+        """Each service's address, or those of its replicas with commas between them."""
+        return cls({name: partial(_reaching, given) for name, given in urls.items()})
 
     @classmethod
     def within(cls, apps: Mapping[str, ASGIApp]) -> "HttpUpstreams":
@@ -73,37 +89,66 @@ class HttpUpstreams:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
     ) -> Answer:
-        client = self._client(service)
-        url = client.base_url.copy_with(raw_path=_target(path, params))
-        try:
-            answer = await client.request(method, url, headers=headers, content=body, timeout=_patience(path))
-        except httpx.HTTPError as error:
-            raise Outage(f"{service} does not answer") from error
-        return Answer(answer.status_code, tuple(answer.headers.multi_items()), answer.content)
+        replicas = self._replicas(service)
+        failed: httpx.HTTPError | None = None
+        refusal: Answer | None = None
+        for client in [*replicas, *replicas[:1]]:  # the first once more: it may only have closed a connection that was at rest
+            try:
+                found = await _ask(client, method, _target(path, params), headers, body, _patience(path))
+            except httpx.HTTPError as error:
+                failed = error
+                if not _may_ask_again(method, error):
+                    break
+                continue
+            if found.status != UNAVAILABLE or method not in SAFE or len(replicas) == 1:
+                replicas.remove(client)
+                replicas.insert(0, client)
+                return found
+            refusal = found
+        if refusal is not None:
+            return refusal
+        raise Outage(f"{service} does not answer") from failed
 
     async def close(self) -> None:
         """Close the clients of the running loop."""
         loop = asyncio.get_running_loop()
         for key in [key for key in self._clients if key[0] is loop]:
-            await self._clients.pop(key).aclose()
+            for client in self._clients.pop(key):
+                await client.aclose()
 
-    def _client(self, service: str) -> httpx.AsyncClient:
+    def _replicas(self, service: str) -> list[httpx.AsyncClient]:
+        """The clients of this loop, the one that answered last first."""
         key = (asyncio.get_running_loop(), service)
         if key not in self._clients:
             self._clients[key] = self._makers[service]()
         return self._clients[key]
 
 
-def _reaching(url: str) -> httpx.AsyncClient:
-    return _client(url, httpx.AsyncHTTPTransport())
+async def _ask(
+    client: httpx.AsyncClient, method: str, target: bytes, headers: Mapping[str, str] | None, body: bytes, patience: httpx.Timeout
+) -> Answer:
+    url = client.base_url.copy_with(raw_path=target)
+    answer = await client.request(method, url, headers=headers, content=body, timeout=patience)
+    return Answer(answer.status_code, tuple(answer.headers.multi_items()), answer.content)
 
 
-def _calling(name: str, app: ASGIApp) -> httpx.AsyncClient:
-    return _client(f"http://{name}", httpx.ASGITransport(app=app, raise_app_exceptions=False))
+def _reaching(urls: str) -> list[httpx.AsyncClient]:
+    return [_client(url.strip(), httpx.AsyncHTTPTransport()) for url in urls.split(",")]
 
 
-def _patience(path: str) -> float:
-    return COUNTING_SECONDS if path.startswith("/api/audit") else SECONDS
+def _calling(name: str, app: ASGIApp) -> list[httpx.AsyncClient]:
+    return [_client(f"http://{name}", httpx.ASGITransport(app=app, raise_app_exceptions=False))]
+
+
+def _patience(path: str) -> httpx.Timeout:
+    return httpx.Timeout(COUNTING_SECONDS if path.startswith("/api/audit") else SECONDS, connect=CONNECT_SECONDS)
+
+
+def _may_ask_again(method: str, error: httpx.HTTPError) -> bool:
+    """Whoever is slow is not asked again: the caller has waited long enough."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return True
+    return method in SAFE and not isinstance(error, httpx.TimeoutException)
 
 
 def _client(url: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:

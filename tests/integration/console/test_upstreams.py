@@ -33,15 +33,21 @@ def a_service() -> FastAPI:
     return app
 
 
-async def over_a_socket() -> AsyncIterator[HttpUpstreams]:
-    listening = socket.create_server(("127.0.0.1", 0))
+async def serving() -> AsyncIterator[str]:
+    """Where a service listens."""
+    door = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(a_service(), lifespan="off", log_config=None))
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    upstreams = HttpUpstreams.at({"scoring": f"http://127.0.0.1:{listening.getsockname()[1]}"})
-    yield upstreams
-    await upstreams.close()
+    task = asyncio.create_task(server.serve(sockets=[door]))
+    yield f"http://127.0.0.1:{door.getsockname()[1]}"
     server.should_exit = True
-    await serving
+    await task
+
+
+async def over_a_socket() -> AsyncIterator[HttpUpstreams]:
+    async for url in serving():
+        upstreams = HttpUpstreams.at({"scoring": url})
+        yield upstreams
+        await upstreams.close()
 
 
 async def in_the_process() -> AsyncIterator[HttpUpstreams]:
@@ -90,6 +96,53 @@ async def test_a_service_that_does_not_answer_is_an_outage():
     with pytest.raises(Outage):
         await upstreams.request("scoring", "GET", "/")
     await upstreams.close()
+
+
+@pytest.fixture
+def nobody() -> str:
+    """Where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+async def test_of_several_replicas_any_may_answer(nobody: str):
+    async for there in serving():
+        upstreams = HttpUpstreams.at({"scoring": f"{nobody}, {there}"})
+        for method in ("POST", "GET"):
+            assert (await upstreams.request("scoring", method, "/echo/", body=b"said")).status == 200
+        assert [str(client.base_url) for client in upstreams._replicas("scoring")] == [there, nobody]
+        await upstreams.close()
+
+
+async def breaking_off(times: int) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that so many times reads a request and closes; then it answers 200."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        if len(asked) > times:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_replica_that_broke_off_is_asked_again_only_where_that_does_no_harm():
+    async for url, asked in breaking_off(1):
+        upstreams = HttpUpstreams.at({"scoring": url})
+        assert (await upstreams.request("scoring", "GET", "/")).status == 200
+        assert len(asked) == 2
+        await upstreams.close()
+    async for url, asked in breaking_off(1):
+        upstreams = HttpUpstreams.at({"scoring": url})
+        with pytest.raises(Outage):
+            await upstreams.request("scoring", "POST", "/")
+        assert len(asked) == 1
+        await upstreams.close()
 
 
 async def test_proxies_of_the_environment_are_left_aside(monkeypatch: pytest.MonkeyPatch):

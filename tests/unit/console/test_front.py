@@ -8,9 +8,11 @@ from prometheus_client import REGISTRY
 from services.console.audit_metrics import measure
 from services.console.front import owner_of
 from services.console.handed_over import TRIES
+from services.console.main import all_ready
 from services.console.together import Together
 from services.console.upstreams import Answer
 from shared.clock import FakeClock
+from shared.errors import Outage
 from shared.http import Problem
 from tests.builders import NOON
 from tests.unit.console.services import ADMIN, FakeUpstreams, a_lead_answer, a_lead_known_everywhere, console
@@ -266,6 +268,16 @@ async def test_a_problem_keeps_its_code():
     with pytest.raises(Problem) as refused:
         await Together(FakeUpstreams(), FakeClock(NOON)).dead_letter({}, "x")
     assert refused.value.code == "not_found"
+
+
+async def test_readyz_names_every_service_that_is_away_or_not_ready_and_why():
+    upstreams = FakeUpstreams({(name, "/readyz"): {"status": "ready"} for name in ("ingest", "mailer")}, away={"scoring"})
+    upstreams.answers["journeys", "/readyz"] = Answer(503, (), b'{"code": "unavailable", "message": "the database does not answer"}')
+    with pytest.raises(Outage, match=r"^scoring does not answer; journeys is not ready: the database does not answer$"):
+        await all_ready(upstreams)
+    upstreams.away.clear()
+    upstreams.answers |= {(name, "/readyz"): {"status": "ready"} for name in ("scoring", "journeys")}
+    await all_ready(upstreams)
 
 
 async def test_one_openapi_document_describes_all_services():
