@@ -41,8 +41,8 @@ CONSENT = wire.Consent(marketing=True, address="ana@example.com", source="test",
 class House:
     """A mailer, taken apart: what comes in is handed to it, its scheduler is ticked by hand."""
 
-    def __init__(self, folder: Path, relay: MailTransport | None = None) -> None:
-        self.clock = FakeClock(NOON)
+    def __init__(self, folder: Path, relay: MailTransport | None = None, clock: FakeClock | None = None) -> None:
+        self.clock = clock or FakeClock(NOON)
         self.log = RecordingLog()
         self.database = Database(database_url(folder))
         fixed = [(f"sk_{role}", Key(f"sk_{role}", "secret", role, role)) for role in ROLES]
