@@ -3,7 +3,7 @@ PYTHON3 = $(or $(PYTHON),$(shell command -v python3 2>/dev/null),$(error No pyth
 BOOTSTRAP = "$(PYTHON3)" deploy/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types bench lock release services-up services-down clean
+.PHONY: help setup run test chaos lint types bench lock release services-up services-down clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+( [a-z-]+)*:.*## / {printf "make %-26s %s\n", $$1, $$2}' Makefile
@@ -16,6 +16,9 @@ run: ## start everything on the starter playbook: make run ARGS="--port 9000 --d
 
 test: ## every test this machine can run: make test ARGS="-k readiness"
 	@exec $(BOOTSTRAP) test $(ARGS)
+
+chaos: ## a thousand kills and the report: make chaos ARGS="--kills 50 --seed 7"
+	@exec $(BOOTSTRAP) chaos $(ARGS)
 
 lint: ## ruff, its formatting, and who may import whom
 	@exec $(BOOTSTRAP) lint $(ARGS)

@@ -1,6 +1,6 @@
 """Before the first event: makes .venv from the hash-locked requirements, then hands over to the command asked for.
 
-    python3 deploy/bootstrap.py {setup,run,test,lint,types,bench,lock,release} [ARGS]
+    python3 deploy/bootstrap.py {setup,run,test,chaos,lint,types,bench,lock,release} [ARGS]
 
 Standard library only. Any python3 from 3.8 on may start it; the environment is made with PYTHON=, or with the newest python3 on
 PATH that is 3.11 or newer. The stamp in .venv is written last: an environment without it, or with another one, is made anew; with
@@ -246,6 +246,12 @@ def test(arguments: list[str]) -> NoReturn:
     hand_over_here(["-m", "pytest", "-rs", *arguments])
 
 
+def chaos(arguments: list[str]) -> NoReturn:
+    """A thousand kills over `serve` on real servers, and the report."""
+    ensure("dev")
+    hand_over_here(["-m", "tests.chaos", *arguments])
+
+
 def lint(arguments: list[str]) -> int:
     ensure("dev")
     checks = [["-m", "ruff", "check", *arguments], ["-m", "ruff", "format", "--check", *arguments], [".venv/bin/lint-imports", "--no-logo"]]
@@ -315,7 +321,17 @@ def spare_loopback() -> None:
         os.environ.pop(name, None)
 
 
-COMMANDS = {"setup": setup, "run": run, "test": test, "lint": lint, "types": types, "bench": bench, "lock": lock, "release": release}
+COMMANDS = {
+    "setup": setup,
+    "run": run,
+    "test": test,
+    "chaos": chaos,
+    "lint": lint,
+    "types": types,
+    "bench": bench,
+    "lock": lock,
+    "release": release,
+}
 
 
 def main(words: list[str]) -> int:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 POM = ROOT / "deploy" / "kafka" / "pom.xml"
 JARS = ROOT / ".services" / "kafka-jars"
 SERVICES = ROOT / ".services"
+QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""For a Java that starts fast and stays small."""
 PATIENCE = 60.0
 """Seconds a server gets to come up, and to go down."""
 
@@ -202,9 +205,9 @@ class Kafka:
         settings = self.folder / "server.properties"
         settings.write_text(self._settings())
         if not (self.folder / "data" / "meta.properties").exists():
-            tool = [java, "-cp", f"{jars}/*", "kafka.tools.StorageTool"]
+            tool = [java, *QUICK, "-cp", f"{jars}/*", "kafka.tools.StorageTool"]
             _run([*tool, "format", "-t", self._quorum.cluster_id, "-c", str(settings)])
-        memory = [f"-Xmx{self._heap}", f"-Xms{self._heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        memory = [f"-Xmx{self._heap}", f"-Xms{self._heap}", *QUICK]
         self._process = Process([java, *memory, "-cp", f"{jars}/*", "kafka.Kafka", str(settings)], self.folder / "kafka.log")
         self._process.start()
         if wait:
@@ -265,8 +268,8 @@ class KafkaCluster:
 
     def start(self) -> None:
         """Start all; on return each listens. Raises Missing."""
-        for broker in self.brokers:
-            broker.start(wait=False)  # a broker comes up only with the majority of its quorum
+        with ThreadPoolExecutor() as together:  # a broker comes up only with the majority of its quorum
+            list(together.map(lambda broker: broker.start(wait=False), self.brokers))
         for broker in self.brokers:
             broker.wait()
 

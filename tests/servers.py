@@ -4,6 +4,8 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,14 @@ def kafka_cluster() -> KafkaCluster:
 def postgres() -> Postgres:
     """A PostgreSQL server; skips or fails as `kafka` does."""
     return _started(Postgres(_folder("postgres"), durable=False))
+
+
+@contextmanager
+def postgres_to_crash() -> Iterator[Postgres]:
+    """One of the caller's own, which may be ended at will and keeps what it committed."""
+    server = _started(Postgres(_folder("postgres-to-crash")))
+    yield server
+    server.stop()
 
 
 def _folder(name: str) -> Path:

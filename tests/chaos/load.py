@@ -5,6 +5,7 @@ import json
 import random
 import sys
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,13 @@ class Load:
     Some were seen on a device before they say who they are, so that two leads become one; some fill a cart, and some of these buy.
     """
 
-    def __init__(self, url: str, secret_key: str, seed: int) -> None:
+    def __init__(self, url: str, secret_key: str, seed: int, *, others: Sequence[str] = (), rest: float = 0.0) -> None:
+        """Posts to `url` or one of the `others`; a lane rests so many seconds after each user."""
         self.ledger = Ledger()
         self._random = random.Random(seed)
         self._auth = (secret_key, "")
-        self._url = url
+        self._urls = (url, *others)
+        self._rest = rest
         self._stopped = asyncio.Event()
         self._users = 0
 
@@ -79,7 +82,7 @@ class Load:
 
     async def run(self, lanes: int = 8) -> None:
         limits = httpx.Limits(max_connections=lanes)
-        client = httpx.AsyncClient(base_url=self._url, auth=self._auth, trust_env=False, timeout=5, limits=limits)
+        client = httpx.AsyncClient(auth=self._auth, trust_env=False, timeout=5, limits=limits)
         async with client, asyncio.TaskGroup() as group:
             for _ in range(lanes):
                 group.create_task(self._lane(client))
@@ -102,6 +105,7 @@ class Load:
                 await self._post(client, "/v1/track", events[0])
             if self._random.random() < 0.3:
                 await self._shop(client, {"userId": user}, f"cart of {user}", buys=self._random.random() < 0.5)
+            await asyncio.sleep(self._rest * self._random.uniform(0.5, 1.5))
 
     async def _meet(self, client: httpx.AsyncClient, user: str, device: str) -> None:
         """A device does something, fills a cart perhaps, and then turns out to be the user's."""
@@ -142,7 +146,7 @@ class Load:
         self.ledger.sent.update(event["messageId"] for event in posted)
         while not self._stopped.is_set():
             try:
-                answer = await client.post(path, json=body)
+                answer = await client.post(self._random.choice(self._urls) + path, json=body)
             except httpx.HTTPError:
                 await asyncio.sleep(0.05)
                 continue

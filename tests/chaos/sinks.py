@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from dataclasses import dataclass
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,13 +25,31 @@ def free_port() -> int:
         return port
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """One mail, as it was accepted: under which Message-ID, for whom, when by the monotonic clock, and where its reader can leave."""
+
+    message_id: str
+    recipient: str
+    at: float
+    way_out: str
+
+
 class MailSink:
-    """Accepts mail on a free port; counts every accepted Message-ID. Answers after a short random while, so that kills fall into it."""
+    """Accepts mail on a free port; counts every accepted Message-ID. Answers after a short random while, so that kills fall into it.
+
+    `mood` is how it treats mail: `fine`; `busy` (451 to every recipient), `slow` (seconds until it answers), `deaf` (accepts the mail and
+    hangs up without a word), `gone` (hangs up without having accepted it).
+    """
 
     def __init__(self, seed: int) -> None:
         self.accepted: Counter[str] = Counter()
         self.recipients: Counter[str] = Counter()
         self.subjects: Counter[str] = Counter()
+        self.journal: list[Accepted] = []
+        self.mood = "fine"
+        self.moody = 0
+        """How many mails were not treated fine after their DATA."""
         self._random = random.Random(seed)
         self._controller = Controller(self, hostname="127.0.0.1", port=free_port())
 
@@ -44,29 +63,64 @@ class MailSink:
     def url(self) -> str:
         return f"smtp://127.0.0.1:{self._controller.port}"
 
+    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
+        if self.mood == "busy":
+            return "451 come back later"
+        envelope.rcpt_tos.append(address)
+        return "250 ok"
+
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        message = message_from_bytes(envelope.content or b"")
-        self.accepted[str(message["Message-ID"])] += 1
-        self.recipients[envelope.rcpt_tos[0]] += 1
-        self.subjects[str(message["Subject"])] += 1
+        mood = self.mood
+        self.moody += mood != "fine"
+        if mood == "gone":
+            return _hang_up(server)
+        if mood == "slow":
+            await asyncio.sleep(1 + self._random.random() * 4)
+        self._accept(envelope)
+        if mood == "deaf":
+            return _hang_up(server)
         await asyncio.sleep(self._random.random() * 0.02)
         return "250 accepted"
 
+    def _accept(self, envelope: Envelope) -> None:
+        message = message_from_bytes(envelope.content or b"")
+        way_out = str(message["List-Unsubscribe"] or "").strip("<>")
+        self.journal.append(Accepted(str(message["Message-ID"]), envelope.rcpt_tos[0], time.monotonic(), way_out))
+        self.accepted[str(message["Message-ID"])] += 1
+        self.recipients[envelope.rcpt_tos[0]] += 1
+        self.subjects[str(message["Subject"])] += 1
+
+
+def _hang_up(server: SMTP) -> str:
+    if server.transport is not None:
+        server.transport.abort()
+    return "250 nobody hears this"
+
 
 class SalesSink:
-    """Accepts webhooks on a free port, remembers every body by its webhook-id, and answers each hand-off until it is told how it stands."""
+    """Accepts webhooks on a free port, remembers every body by its webhook-id, and answers each hand-off until it is told how it stands.
+
+    `mood`: `fine`; `failing` (500), `hanging` (accepts it, and never answers).
+    """
 
     def __init__(self) -> None:
         self.received: dict[str, list[bytes]] = {}
         self.taken: Counter[str] = Counter()
         """How often an answer of ours was taken, by hand-off."""
+        self.mood = "fine"
         self._to_answer: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        received, to_answer = self.received, self._to_answer
+        received, to_answer, sink = self.received, self._to_answer, self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                if sink.mood == "failing":
+                    self.send_error(500)
+                    return
                 received.setdefault(self.headers["webhook-id"], []).append(body)
+                if sink.mood == "hanging":
+                    time.sleep(25)
+                    return
                 to_answer.put(json.loads(body)["data"])
                 self.send_response(204)
                 self.end_headers()

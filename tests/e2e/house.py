@@ -158,7 +158,7 @@ class House:
         return said if said["pid"] == self._process.pid else None
 
 
-def run_command(*words: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+def run_command(*words: str, cwd: Path, seconds: float = 60, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*DRIPLINE, *words], env=clean_environment(**environ), cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+        [*DRIPLINE, *words], env=clean_environment(**environ), cwd=cwd, capture_output=True, text=True, timeout=seconds, check=False
     )

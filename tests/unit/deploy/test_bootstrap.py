@@ -269,7 +269,7 @@ def test_of_two_at_once_the_second_waits_and_finds_it_done(checkout: Checkout) -
 def test_wrong_use_says_what_there_is(checkout: Checkout, words: list[str]) -> None:
     code, said = checkout.call(*words)
     assert code == 2
-    assert "{setup,run,test,lint,types,bench,lock,release}" in said
+    assert "{setup,run,test,chaos,lint,types,bench,lock,release}" in said
 
 
 def test_it_can_be_read_by_an_old_python() -> None:
