@@ -16,6 +16,7 @@ from shared.positions import StoredPositions, move_position
 from shared.service import Ports
 from shared.telemetry import BATCH_SECONDS, LAG_SECONDS, OUTAGES, RECORDS_HANDLED
 from shared.telemetry import log as logger
+from shared.wire import VERSION, version_of
 from shared.work import Outbox, Work
 
 Handler = Callable[[Work, Sequence[Record]], Awaitable[None]]
@@ -90,11 +91,19 @@ class Consumer:
     async def _apply(self, batch: Batch, records: Sequence[Record], position: int, to: int) -> None:
         with BATCH_SECONDS.labels(self._outbox.service, self._topic).time():
             async with self._outbox.work() as work:
-                await self._handle(work, records)
+                await self._handle(work, self._of_known_version(work, records))
                 await self._move(work, batch, position, to)
                 passing("consumer.before_commit")
             passing("consumer.after_commit")
         RECORDS_HANDLED.labels(self._outbox.service, self._topic).inc(len(records))
+
+    def _of_known_version(self, work: Work, records: Sequence[Record]) -> Sequence[Record]:
+        """What we can read; what a newer Dripline wrote is parked as it is, until one that knows it replays it."""
+        newer = [record for record in records if version_of(record.value) > VERSION]
+        for record in newer:
+            why = f"version {version_of(record.value)}, and this Dripline knows {VERSION}: update it, then replay the letter"
+            work.set_aside(self._topic, record.key, record.value, code="unknown_version", message=why)
+        return [record for record in records if record not in newer] if newer else records
 
     async def _one_by_one(self, batch: Batch) -> None:
         position = batch.position

@@ -157,12 +157,15 @@ class Member(ConsumerRebalanceListener):
                 await self._drop_consumer()
                 if isinstance(error, kafka.KafkaConnectionError):
                     raise await why_shut(self._cluster, error) from error
+                if isinstance(error, kafka.UnknownTopicOrPartitionError):
+                    raise Outage(f"Kafka does not know the topic {self._topic}: make it by `dripline migrate`") from error
                 raise
         return self._consumer
 
     def _check_topic(self, consumer: AIOKafkaConsumer) -> None:
+        """aiokafka itself would wait for it without a word."""
         if not consumer.partitions_for_topic(self._topic):
-            raise Outage(f"Kafka does not know the topic {self._topic}: make it by `dripline migrate`")
+            raise kafka.UnknownTopicOrPartitionError(self._topic)
 
     async def _drop_consumer(self) -> None:
         consumer, self._consumer = self._consumer, None

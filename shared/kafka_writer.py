@@ -19,6 +19,7 @@ from shared.errors import DriplineError, InvalidMessage, Outage
 from shared.failpoints import passing
 from shared.kafka_cluster import LARGEST_RECORD, Cluster
 from shared.kafka_door import why_shut
+from shared.wire import VERSION
 
 BATCH_BYTES = 1 << 20
 ROUND_BYTES = 16 << 20
@@ -117,13 +118,13 @@ class Writer:
         """One round: all batches out, all answers in, within our patience; a producer that gave none is not used again."""
         async with asyncio.timeout(self._cluster.request_seconds * 2):
             refused = await self._send(taken)
-        crowded = [parcel for parcel, error in refused if len(parcel.owners) > 1 and isinstance(error, REFUSED)]
-        again = dict.fromkeys(owner for parcel in crowded for owner in parcel.owners)
+        lost_order = any(isinstance(error, REFUSED) for _, error in refused)  # Kafka waits for the number that it refused
+        again = dict.fromkeys(owner for parcel, error in refused if _is_bystander(parcel, error, lost_order) for owner in parcel.owners)
         failed = {owner: _translated(error, parcel.topic) for parcel, error in refused for owner in parcel.owners if owner not in again}
         for append in taken:
             if append not in again:
                 _settle(append, failed.get(append))
-        if any(isinstance(problem, Outage) for problem in failed.values()):
+        if refused:
             await self._drop_producer()  # after a lost sequence number an idempotent producer refuses for ever (aiokafka #1017)
         for append in again:
             await self._round([append])  # who is refused for what lies beside him is asked again, alone
@@ -168,7 +169,7 @@ class Writer:
         full: list[_Parcel] = []
         filling: dict[tuple[str, int], _Parcel] = {}
         for append in taken:
-            header = [("schema", f"{append.topic}/1".encode())]
+            header = header_of(append.topic)
             for key, value in append.records:
                 place = (append.topic, partition_of(key, partitions[append.topic]))
                 record = {"timestamp": None, "key": key.encode(), "value": value, "headers": header}
@@ -208,6 +209,11 @@ class Writer:
             await producer.client.close()
 
 
+def header_of(topic: str) -> list[tuple[str, bytes]]:
+    """What every record on a topic says of its shape (docs/asyncapi.yaml)."""
+    return [("schema", f"{topic}/{VERSION}".encode())]
+
+
 @lru_cache(maxsize=65_536)
 def partition_of(key: str, partitions: int) -> int:
     """The partition of a key, as Java's clients choose it: murmur2, its sign dropped, modulo the number of partitions."""
@@ -226,6 +232,13 @@ def checked_size(records: Records) -> int:
         except UnicodeEncodeError as error:
             raise InvalidMessage("bad_key", "a record's key is not valid Unicode") from error
     return size
+
+
+def _is_bystander(parcel: _Parcel, error: BaseException, lost_order: bool) -> bool:
+    """Whether a batch was refused only for another's sake: a record of somebody else in it, or a batch before it."""
+    if isinstance(error, REFUSED):
+        return len(parcel.owners) > 1
+    return lost_order and isinstance(error, kafka.OutOfOrderSequenceNumber)
 
 
 def _translated(error: BaseException, topic: str) -> DriplineError:

@@ -17,7 +17,7 @@ from msgspec import Raw, Struct
 
 from shared import loose
 from shared.log import Record
-from shared.wire import Event, EventType, encode, replace
+from shared.wire import VERSION, Event, EventType, encode, replace
 
 TYPES: Mapping[Any, EventType] = {name: name for name in get_args(EventType)}
 VIEWED: Mapping[str, str] = {"page": "Page Viewed", "screen": "Screen Viewed"}
@@ -78,6 +78,8 @@ def unpack(record: Record) -> Sequence[Record]:
     try:
         parcel = _decode_parcel(record.value)
     except (msgspec.MsgspecError, RecursionError):  # no parcel of ours: whoever reads it sets it aside
+        return (record,)
+    if parcel.parcel > VERSION:
         return (record,)
     try:
         items = _decode_items(parcel.items)

@@ -236,6 +236,27 @@ class Erasure(Struct, frozen=True, omit_defaults=True, kw_only=True):
     v: int = 1
 
 
+class _Versioned(Struct):
+    v: int = 1
+    parcel: int = 1  # of what ingest keeps together (shared/parcel.py)
+
+
+VERSION = 1
+"""The newest shape of any record that this Dripline knows."""
+_decode_version = msgspec.json.Decoder(_Versioned).decode
+
+
+def version_of(value: bytes) -> int:
+    """Which version of its shape a record has; where it says none, the first. A newer one must not be read as if it were known."""
+    if b'"v":' not in value and not value.startswith(b'{"parcel":'):
+        return 1  # as nearly every record: nothing is parsed
+    try:
+        said = _decode_version(value)
+    except (msgspec.MsgspecError, RecursionError):  # its reader says what is wrong with it
+        return 1
+    return max(said.v, said.parcel)
+
+
 encode = msgspec.json.Encoder().encode
 replace = msgspec.structs.replace
 decode_event = msgspec.json.Decoder(Event).decode

@@ -47,12 +47,19 @@ def _folder(name: str) -> Path:
     return folder
 
 
-def _started(server: Any) -> Any:
+@contextmanager
+def required() -> Iterator[None]:
+    """What cannot be had on this machine skips the test, and fails it where REQUIRE_SERVICES says that it must be."""
     try:
-        server.start()
+        yield
     except Missing as missing:
         if os.environ.get("REQUIRE_SERVICES"):
             pytest.fail(str(missing), pytrace=False)
         pytest.skip(str(missing))
+
+
+def _started(server: Any) -> Any:
+    with required():
+        server.start()
     atexit.register(server.stop)
     return server

@@ -2,11 +2,7 @@
 
 import asyncio
 import signal
-import tempfile
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -17,31 +13,7 @@ from shared.kafka_cluster import Cluster
 from shared.kafka_log import KafkaLog
 from shared.kafka_reader import KafkaSubscription
 from shared.kafka_topics import make_topics
-from shared.kafka_writer import partition_of
-from tests import servers
 from tests.integration.shared.kafka_house import ONE_BROKER, Stored, append, drain
-
-
-@pytest.fixture
-async def cluster() -> Cluster:
-    cluster = Cluster(servers.kafka().bootstrap, prefix=f"test-{uuid4().hex}", session_seconds=6)
-    await make_topics(cluster, ONE_BROKER)
-    return cluster
-
-
-@pytest.fixture
-async def log(cluster: Cluster) -> AsyncIterator[KafkaLog]:
-    log = KafkaLog(cluster)
-    yield log
-    await log.close()
-
-
-def test_a_key_lies_where_the_java_client_puts_it():
-    # from org.apache.kafka.common.utils.UtilsTest: murmur2 of these is 0xd067cf64, -0x790332b4, -0x3a1db47f... modulo 2^31
-    assert partition_of("21", 1 << 31) == -973932308 & 0x7FFFFFFF
-    assert partition_of("foobar", 1 << 31) == -790332482 & 0x7FFFFFFF
-    assert partition_of("a-little-bit-long-string", 1 << 31) == -985981536 & 0x7FFFFFFF
-    assert partition_of("abc", 1 << 31) == 479470107
 
 
 async def test_a_topic_that_is_not_there_is_named_with_the_remedy(log: KafkaLog):
@@ -180,17 +152,6 @@ async def test_a_consumer_that_hangs_while_records_wait_is_found(cluster: Cluste
 async def _wait_for_more(subscription: KafkaSubscription) -> None:
     while True:
         await subscription.next(50)
-
-
-@pytest.fixture
-async def own_broker() -> AsyncIterator[Kafka]:
-    """A broker that the test may kill."""
-    servers.kafka()  # skips or fails where there can be none
-    with tempfile.TemporaryDirectory(prefix="dripline-kafka-") as folder:
-        broker = Kafka(Path(folder), heap="256m")
-        await asyncio.to_thread(broker.start)
-        yield broker
-        await asyncio.to_thread(broker.stop, signal.SIGKILL)
 
 
 async def test_a_broker_that_is_killed_and_comes_back_costs_nothing_that_was_acknowledged(own_broker: Kafka):

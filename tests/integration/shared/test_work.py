@@ -88,6 +88,18 @@ async def test_poison_is_set_aside_alone_and_its_neighbours_pass(ports: Ports):
     assert [tuple(letter) for letter in letters] == [("bug", b"not a number"), ("poison", b"poison")]
 
 
+async def test_a_record_of_a_version_to_come_is_parked_as_it_is_and_its_neighbours_pass(ports: Ports):
+    """A rolling update may be rolled back: what the newer one wrote waits for it, and is no crash."""
+    event, parcel = b'{"id":"e","v":2,"deed":{"name":"Ebook Downloaded"}}', b'{"parcel":2,"chunks":[]}'
+    await ports.log.append("events", [("k", b"1"), ("k", event), ("k", parcel), ("k", b"2")])
+    await handled(ports, store, 4)
+    assert await seen(ports) == [1, 2]
+    async with ports.database.reading() as connection:
+        letters = (await connection.execute(select(DeadLetterRow.code, DeadLetterRow.payload, DeadLetterRow.message))).all()
+    assert {(letter.code, letter.payload) for letter in letters} == {("unknown_version", event), ("unknown_version", parcel)}
+    assert letters[0].message == "version 2, and this Dripline knows 1: update it, then replay the letter"
+
+
 async def test_an_outage_holds_and_loses_nothing(ports: Ports):
     await ports.log.append("events", [("k", b"7")])
     tries = []
