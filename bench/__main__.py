@@ -18,6 +18,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "resting": ("bench.resting", "rows"),
     "serve-scoring": ("bench.on_kafka", "scoring"),
     "serve-throughput": ("bench.on_kafka", "whole_way"),
+    "claims": ("bench.claims", "rows"),
     "serve-doubled": ("bench.on_kafka", "doubled"),
 }
 
