@@ -57,7 +57,7 @@ class Dossier:
     handled: Handled = field(default_factory=Handled)
     merged_into: str | None = None
     open: dict[str, Enrollment] = field(default_factory=dict)
-    saved: dict[str, int | None] = field(default_factory=dict)  # the transition each has in the table; None: not there
+    saved: dict[str, Enrollment | None] = field(default_factory=dict)  # each as it is in the table; None: not there
     entered: dict[str, dict[str | None, datetime]] = field(default_factory=dict)
     recent: list[Remembered] = field(default_factory=list)
     fresh: list[Remembered] = field(default_factory=list)  # of the recent ones, those not in the table yet

@@ -75,7 +75,7 @@ class Scheduler:
         waiting = await store.find_waiting(work.conn, now + AHEAD, _passed_over(in_force), AT_ONCE + 1)
         due = [one for one in waiting[:AT_ONCE] if one.wake_at <= now]
         mine = await store.lock_free(work.conn, due)
-        dossiers = await store.load_dossiers(work.conn, {one.lead_id for one in mine}, now)
+        dossiers = await store.load_due(work.conn, mine)
         found = list(_found(dossiers, mine))
         await self._catalogue.fetch(enrollment.version for _, enrollment in found)
         await store.load_recent(work.conn, in_force.that_await([dossier for dossier, _ in found]))

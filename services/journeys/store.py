@@ -67,13 +67,26 @@ async def set_control(connection: AsyncConnection, journey: str, control: Contro
 
 async def load_dossiers(connection: AsyncConnection, lead_ids: Iterable[str], now: datetime) -> dict[str, Dossier]:
     """The dossiers of these leads and of those they were merged into, with their open enrollments. Unknown leads get an empty one."""
+    dossiers = await _load_leads(connection, lead_ids)
+    counting = and_(ENROLLMENTS.c.goal_until > now - KEPT, ENROLLMENTS.c.converted_at.is_(None))
+    await _load_walks(connection, dossiers, among(ENROLLMENTS.c.lead_id, dossiers), or_(ENROLLMENTS.c.status == "active", counting))
+    return dossiers
+
+
+async def load_due(connection: AsyncConnection, due: Collection["Waiting"]) -> dict[str, Dossier]:
+    """The dossiers of those whose walks are to be woken, with these walks and no others: time means nothing to the rest."""
+    dossiers = await _load_leads(connection, {one.lead_id for one in due})
+    await _load_walks(connection, dossiers, among(ENROLLMENTS.c.id, [one.enrollment_id for one in due]))
+    return dossiers
+
+
+async def _load_leads(connection: AsyncConnection, lead_ids: Iterable[str]) -> dict[str, Dossier]:
     dossiers: dict[str, Dossier] = {}
     wanted = set(lead_ids)
     while wanted:
         dossiers |= await _lock(connection, wanted)
         dossiers |= {lead_id: Dossier(lead_id) for lead_id in wanted - dossiers.keys()}
         wanted = {dossier.merged_into for dossier in dossiers.values() if dossier.merged_into} - dossiers.keys()
-    await _load_open(connection, dossiers, now)
     return dossiers
 
 
@@ -126,7 +139,7 @@ async def find_lead(connection: AsyncConnection, email: str) -> str | None:
 
 async def find_entered_by(connection: AsyncConnection, lead_id: str, journey: str, event_id: str) -> Enrollment | None:
     """The lead's enrollment that this event began."""
-    walks = await connection.execute(select(ENROLLMENTS).where(ENROLLMENTS.c.lead_id == lead_id, ENROLLMENTS.c.journey == journey))
+    walks = await connection.execute(select(*_WALK).where(ENROLLMENTS.c.lead_id == lead_id, ENROLLMENTS.c.journey == journey))
     return next((found for found in map(_enrollment, walks) if found.entry.event_id == event_id), None)
 
 
@@ -211,48 +224,81 @@ def _lead_row(dossier: Dossier) -> dict[str, Any]:
     }
 
 
-async def _load_open(connection: AsyncConnection, dossiers: Mapping[str, Dossier], now: datetime) -> None:
-    """The enrollments that walk, and the ended ones whose goal still counts. Nobody moves one who has not locked its lead."""
-    counting = and_(ENROLLMENTS.c.goal_until > now - KEPT, ENROLLMENTS.c.converted_at.is_(None))
-    is_open = or_(ENROLLMENTS.c.status == "active", counting)
-    found = await connection.execute(select(ENROLLMENTS).where(among(ENROLLMENTS.c.lead_id, dossiers), is_open))
-    for row in found.all():
-        dossier = dossiers[row.lead_id]
-        dossier.open[row.id] = _enrollment(row)
-        dossier.saved[row.id] = row.transition
+async def _load_walks(connection: AsyncConnection, dossiers: Mapping[str, Dossier], *which: ColumnElement[bool]) -> None:
+    """Of these leads, which are locked: nobody moves a walk who has not locked its lead."""
+    for row in await connection.execute(select(*_WALK).where(*which)):
+        enrollment = _enrollment(row)
+        dossier = dossiers[enrollment.lead_id]
+        dossier.open[enrollment.id] = dossier.saved[enrollment.id] = enrollment
+
+
+_WALK = tuple(column for column in ENROLLMENTS.c if column.name != "entry_at")  # the state has it, too
 
 
 def _enrollment(row: Row[*tuple[Any, ...]]) -> Enrollment:
-    state = decode_state(row.state)
+    """The walk in a row of `_WALK`, which is unpacked: asking it for each column by name takes as long as all the rest."""
+    walk, lead, journey, version, key, status, holdout, step, transition, blob, entered, wake, ended, reason, goal, converted = row
+    state = decode_state(blob)
     return Enrollment(
-        id=row.id,
-        lead_id=row.lead_id,
-        journey=row.journey,
-        version=row.version,
-        key=row.key,
-        holdout=row.holdout,
+        id=walk,
+        lead_id=lead,
+        journey=journey,
+        version=version,
+        key=key,
+        holdout=holdout,
         entry=state.entry,
         entry_sequence=state.entry_sequence,
-        entered_at=row.entered_at,
+        entered_at=entered,
         reached_at=state.reached_at,
-        status=row.status,
-        transition=row.transition,
-        step=row.step,
+        status=status,
+        transition=transition,
+        step=step,
         due_at=state.due_at,
         message=state.message,
         awaits=state.awaits,
         trigger=state.trigger,
-        wake_at=row.wake_at,
+        wake_at=wake,
         steps=state.steps,
         depth=state.depth,
-        ended_at=row.ended_at,
-        reason=row.reason,
-        goal_until=row.goal_until,
-        converted_at=row.converted_at,
+        ended_at=ended,
+        reason=reason,
+        goal_until=goal,
+        converted_at=converted,
     )
 
 
-def _enrollment_row(enrollment: Enrollment) -> dict[str, Any]:
+def _new_row(enrollment: Enrollment) -> dict[str, Any]:
+    columns = {column: getattr(enrollment, column) for column in _PLAIN}
+    return columns | {"state": _state(enrollment), "entry_at": enrollment.entry.at}
+
+
+_PLAIN = tuple(column.name for column in ENROLLMENTS.c if column.name not in ("state", "entry_at"))
+
+
+def _moved_row(enrollment: Enrollment, before: Enrollment) -> dict[str, Any]:
+    """What a move may have changed; what seldom changes only where it did: a column set to what it was costs its indexes all the same.
+
+    The lead is no part of it: a merge changes it for all walks at once.
+    """
+    row = {
+        "id": enrollment.id,
+        WAS: before.transition,
+        "transition": enrollment.transition,
+        "step": enrollment.step,
+        "state": _state(enrollment),
+        "wake_at": enrollment.wake_at,
+        "goal_until": enrollment.goal_until,
+    }
+    if enrollment.entry is not before.entry or enrollment.entered_at != before.entered_at:
+        row |= {"entry_at": enrollment.entry.at, "entered_at": enrollment.entered_at}
+    if enrollment.converted_at != before.converted_at:
+        row["converted_at"] = enrollment.converted_at
+    if enrollment.status != before.status:
+        row |= {"status": enrollment.status, "ended_at": enrollment.ended_at, "reason": enrollment.reason}
+    return row
+
+
+def _state(enrollment: Enrollment) -> bytes:
     state = State(
         entry=enrollment.entry,
         entry_sequence=enrollment.entry_sequence,
@@ -264,29 +310,21 @@ def _enrollment_row(enrollment: Enrollment) -> dict[str, Any]:
         steps=dict(enrollment.steps) if enrollment.steps else None,
         depth=enrollment.depth,
     )
-    columns = {column: getattr(enrollment, column) for column in _PLAIN}
-    return columns | {"state": wire.encode(state), "entry_at": enrollment.entry.at}
-
-
-_PLAIN = tuple(column.name for column in ENROLLMENTS.c if column.name not in ("state", "entry_at"))
-_WALKED = ("id", "transition", "step", "state", "entry_at", "entered_at", "wake_at", "goal_until", "converted_at")
-"""What a move may change while the walk goes on. The lead is no part of it: a merge changes it for all walks at once."""
-_ENDED = (*_WALKED, "status", "ended_at", "reason")
-"""And where it ends; apart, for setting a column that stays as it was costs its indexes all the same."""
+    return wire.encode(state)
 
 
 async def _save_enrollments(connection: AsyncConnection, dossiers: Sequence[Dossier]) -> set[str]:
     """Insert the new ones and move the others; answers the ids that were there although they seemed new."""
     changed = [(dossier.open[key], dossier.saved[key]) for dossier in dossiers for key in dossier.changed]
-    new = [_enrollment_row(enrollment) for enrollment, before in changed if before is None]
+    new = [_new_row(enrollment) for enrollment, before in changed if before is None]
     inserted = await insert_new(connection, ENROLLMENTS, new, "id")
-    moved = [_enrollment_row(enrollment) | {WAS: before} for enrollment, before in changed if before is not None]
-    for columns, rows in (
-        (_WALKED, [row for row in moved if row["status"] == "active"]),
-        (_ENDED, [row for row in moved if row["status"] != "active"]),
-    ):
-        picked = [{column: row[column] for column in (*columns, WAS)} for row in rows]
-        if await compare_and_set(connection, ENROLLMENTS, picked, "id", "transition") != len(picked):
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for enrollment, before in changed:
+        if before is not None:
+            row = _moved_row(enrollment, before)
+            alike.setdefault(tuple(row), []).append(row)
+    for rows in alike.values():
+        if await compare_and_set(connection, ENROLLMENTS, rows, "id", "transition") != len(rows):
             raise Outage("an enrollment was moved by another replica; trying again")
     return {row["id"] for row in new} - inserted
 
