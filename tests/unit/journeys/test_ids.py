@@ -1,7 +1,7 @@
 """The id of an enrollment: the same for the same entry, and beside those of the walks that began before and after it."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import RFC_4122, UUID
+from uuid import RFC_4122, UUID, uuid5
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +58,11 @@ def test_the_id_tells_the_millisecond_of_the_entry() -> None:
 
 def test_what_happened_before_1970_has_an_id_too() -> None:
     assert UUID(enrollment_id("welcome", "l1", None, an_entry(LONG_AGO))).int >> 80 == 0
+
+
+@given(walk=st.uuids(), transition=st.integers(0, 1 << 31))
+def test_a_message_id_is_uuid5_of_enrollment_and_transition(walk: UUID, transition: int) -> None:
+    assert message_id(str(walk), transition) == str(uuid5(walk, str(transition)))
 
 
 def test_a_message_id_is_the_same_for_the_same_enrollment_and_transition() -> None:
