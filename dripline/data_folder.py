@@ -20,6 +20,9 @@ LAYOUT = 1
 class DataFolder:
     """Paths and small secrets in one folder; files that hold secrets are readable by their owner alone."""
 
+    MOVED = "moved.json"
+    """Where it says whither the folder moved, or is moving (see moving.py)."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.state = path / "state.db"
@@ -31,14 +34,19 @@ class DataFolder:
         return f"sqlite+aiosqlite:///{self.state.resolve()}"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for this process. Raises ConfigurationError where another has it, or it cannot be used."""
+    def locked(self, *, moving: bool = False) -> Iterator[None]:
+        """Hold the folder for this process. Raises ConfigurationError where another has it, or it cannot be used.
+
+        What has moved to servers lives there: only who is `moving` it may still have it.
+        """
         with self._made().open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ConfigurationError(self._in_use()) from None
             self._check_layout()
+            if not moving:
+                self._check_not_moved()
             yield
 
     def secret(self, name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(32)) -> str:
@@ -113,6 +121,12 @@ class DataFolder:
             raise ConfigurationError(
                 f"{self.path}: layout {found} is of a newer Dripline, this one knows {LAYOUT}; update it, or choose another with --data"
             )
+
+    def _check_not_moved(self) -> None:
+        """Raises ConfigurationError where this folder is done: run again, it would send what is sent elsewhere."""
+        path = self.path / self.MOVED
+        if path.exists() and (note := json.loads(path.read_text()))["state"] == "done":
+            raise ConfigurationError(f"{self.path}: has moved to {note['to']}, which goes on from it; choose another folder with --data")
 
     def _in_use(self) -> str:
         announced = self.path / "run.json"

@@ -31,6 +31,8 @@ FAILPOINTS: Mapping[str, str] = {
     "scoring.after_sweep": "services/scoring/scheduler.py:_rescore",
     "journeys.before_wake": "services/journeys/scheduler.py:tick",
     "journeys.after_wake": "services/journeys/scheduler.py:tick",
+    "moving.before_commit": "dripline/moving.py:_move",
+    "moving.after_commit": "dripline/moving.py:_move",
     "mailer.before_claim": "services/mailer/ledger.py:claim",
     "mailer.after_claim": "services/mailer/ledger.py:claim",
     "mailer.before_sending": "services/mailer/ledger.py:mark",

@@ -4,7 +4,8 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from datetime import datetime
+from typing import Any, Literal
 
 from sqlalchemy import select, update
 from sqlmodel import col
@@ -32,6 +33,19 @@ class Key:
     def is_trusted(self) -> bool:
         """Whether what its holder says of a lead is believed, consent too: a server's key, not a web page's nor one that only reads."""
         return self.kind == "secret" and self.role in ("admin", "marketer")
+
+
+def key_row(token: str, kind: Kind, role: Role | None, name: str, now: datetime) -> dict[str, Any]:
+    """A key as its row holds it."""
+    return {
+        "id": key_id(token),
+        "kind": kind,
+        "role": role,
+        "name": name,
+        "token_sha256": _hash(token),
+        "created_at": now,
+        "revoked_at": None,
+    }
 
 
 class KeyRing:
@@ -89,15 +103,7 @@ class KeyRing:
 
     async def store(self, token: str, kind: Kind, role: Role | None, name: str) -> None:
         """Keep a key whose token the caller chose; one that is there already stays as it is."""
-        row = {
-            "id": key_id(token),
-            "kind": kind,
-            "role": role,
-            "name": name,
-            "token_sha256": _hash(token),
-            "created_at": self._clock.now(),
-            "revoked_at": None,
-        }
+        row = key_row(token, kind, role, name, self._clock.now())
         async with self._database.transaction() as connection:
             await insert_new(connection, KeyRow.__table__, [row], "id")  # type: ignore[attr-defined]
         await self.reload()

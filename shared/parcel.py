@@ -97,6 +97,11 @@ def _one_by_one(parcel: Parcel, record: Record) -> Sequence[Record]:
     return [_loosely(parcel, record, index, bytes(text), len(texts)) for index, text in enumerate(texts) if bytes(text) != _ERASED_ITEM]
 
 
+def is_erased(record: Record) -> bool:
+    """Whether nothing is left of the record but its place."""
+    return record.value == _ERASED_ITEM
+
+
 def without(record: Record, is_theirs: Callable[[Record], bool]) -> Record | None:
     """The record without the events that are somebody's; None where none of them is.
 

@@ -3,9 +3,10 @@
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.progress import TaskID
 
 from dripline.cli.client import ClientSettings, DataOption
 from dripline.cli.shell import NO, WRONG_USE, Failure, Format, FormatOption, put_json, safe, screen
@@ -80,23 +81,67 @@ def serve(
     raise typer.Exit(serving.serve(service.value, host, port))
 
 
-def migrate(data: DataOption = None, format: FormatOption = Format.text) -> None:
+def migrate(
+    data: DataOption = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="The data folder of a `run` that is to move to the servers.")] = None,
+    format: FormatOption = Format.text,
+) -> None:
     """Bring a database up to date.
 
     The data folder's, to the schema that this version knows; `run` does so at its start. With DRIPLINE_DATABASE_URL and
     DRIPLINE_KAFKA_BOOTSTRAP set, those of `serve`: the schema, and the topics. Topics that are there stay as they are; what
-    differs from what would be made is told.
+    differs from what would be made is told. With --from, what a data folder holds then moves there: rows, unread records, keys.
     """
-    is_of_servers = data is None and "DRIPLINE_DATABASE_URL" in os.environ
+    is_of_servers = data is None and (from_ is not None or "DRIPLINE_DATABASE_URL" in os.environ)
+    if from_ is not None and not is_of_servers:
+        raise Failure("--from names the folder that moves to the servers; --data has no place beside it", WRONG_USE)
     applied, topics, differing = _migrate_servers() if is_of_servers else (_migrate_folder(data), [], [])
+    moved = _moved(from_) if from_ is not None else {}
     if format is Format.json:
-        put_json({"applied": applied, "topics": topics, "differing": differing})
+        put_json({"applied": applied, "topics": topics, "differing": differing} | moved)
         return
     screen().print(f"applied: {', '.join(applied)}" if applied else "the database is up to date")
     if topics:
         screen().print(f"made the topics {', '.join(topics)}")
     for told in differing:
         screen().print(told, soft_wrap=True)
+    if from_ is not None:
+        _tell_moved(from_, moved)
+
+
+def _moved(path: Path) -> dict[str, Any]:
+    """Move a folder, with a bar for each table and topic on stderr; answers how many of what."""
+    from rich.progress import Progress
+
+    from dripline.data_folder import DataFolder
+    from dripline.moving import move
+    from dripline.settings import ServeSettings, read_settings
+
+    folder = DataFolder(path)
+    if not folder.state.exists():
+        raise Failure(f"{path} holds no database; name the data folder of a `dripline run`", WRONG_USE)
+    with folder.locked(moving=True), Progress(console=screen(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+
+        found = move(folder, read_settings(ServeSettings), report)
+    return {"moved": dict(found.rows), "records": dict(found.records), "again": found.again}
+
+
+def _tell_moved(path: Path, moved: dict[str, Any]) -> None:
+    if moved["again"]:
+        screen().print(f"{path} had moved already, whole: nothing was left to do")
+    for what, counts in (("rows", moved["moved"]), ("records", moved["records"])):
+        for name, count in counts.items():
+            screen().print(f"moved {count:>9,} {what} of {name}")
+    screen().print(f"every table counts alike on both sides; {path} is left as it was, and will not run again. Next:")
+    screen().print("  1. start the services: dripline serve ingest, scoring, journeys, mailer, console, all with this environment")
+    screen().print("  2. once they have caught up: dripline audit")
+    screen().print("  3. let your website and your servers post to the new address; keys, links and published playbooks stay valid")
 
 
 def _migrate_servers() -> tuple[list[str], list[str], list[str]]:
