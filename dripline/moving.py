@@ -23,7 +23,7 @@ from dripline.moving_tables import Report, copy_tables, refuse_unless_empty, tab
 from dripline.settings import ServeSettings
 from shared.clock import real_now
 from shared.errors import ConfigurationError, Outage
-from shared.failpoints import passing
+from shared.failpoints import arm, passing
 from shared.instant import EPOCH, MICROSECOND
 from shared.kafka_log import KafkaLog
 from shared.keys import Kind, Role, key_row
@@ -43,6 +43,7 @@ class Moved:
 
 def move(folder: DataFolder, settings: ServeSettings, report: Report) -> Moved:
     """Move the folder, whose lock the caller holds; the servers are migrated already. Raises ConfigurationError, Outage."""
+    arm(settings.failpoints)
     migrate(folder.database_url)
     _refuse_other_time(folder)
     _refuse_other_secret(folder, settings)
