@@ -9,12 +9,14 @@ ingest ──append──► spool (fsynced, within its quota) ──drain──
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from services.ingest.spool_folder import TOPICS, Held, locked, refuse_memory
 from shared.clock import Clock, SystemClock
 from shared.embedded_log import EmbeddedLog
 from shared.errors import ConfigurationError, InvalidMessage, Outage
+from shared.failpoints import passing
 from shared.segment_cursor import Cursor
 from shared.segments import Partition
 from shared.telemetry import log as logger
@@ -54,10 +56,12 @@ class Spool:
         if self.size() + self._coming + size > self._quota:
             raise Outage(f"{self._folder}: the spool is full ({self._quota} bytes, DRIPLINE_SPOOL_BYTES)")
         self._coming += size
+        passing("ingest.before_spool")
         try:
             await self._log.append(topic, records)
         finally:
             self._coming -= size
+        passing("ingest.after_spool")
 
     async def check(self) -> None:
         """Raises Outage where it takes nothing now, or soon will not."""
@@ -101,19 +105,18 @@ class Spool:
 
     def _held(self, name: str, shelf: Partition) -> Held:
         begin = self._begin(name, shelf)
-        cursor = Cursor(shelf, begin)
-        try:
-            return Held(name, shelf.end.offset - begin, shelf.size(), cursor.next_at())
-        finally:
-            cursor.close()
+        return Held(name, shelf.end.offset - begin, shelf.size(), _moment(shelf, begin))
 
     async def _drain(self, name: str, shelf: Partition, send: Send) -> None:
         end = shelf.end.offset
         while self._begin(name, shelf) < end:
-            cursor = Cursor(shelf, self._begin(name, shelf))
+            cursor: Cursor | None = None
             try:
+                cursor = Cursor(shelf, self._begin(name, shelf))
                 while records := _next(cursor):
+                    passing("ingest.before_drain")
                     await self._hand_over(name.removesuffix(REFUSED), records, send)
+                    passing("ingest.after_drain")
                     self._sent[name] = cursor.offset
                     shelf.drop_below(cursor.offset)
                     if cursor.offset >= end:
@@ -121,7 +124,8 @@ class Spool:
             except ConfigurationError as damage:
                 await self._pass_by(name, shelf, damage)
             finally:
-                cursor.close()
+                if cursor is not None:
+                    cursor.close()
 
     async def _hand_over(self, topic: str, records: Records, send: Send) -> None:
         try:
@@ -147,6 +151,20 @@ def open_spool(folder: Path | None, quota: int) -> Spool | None:
         return None
     refuse_memory(folder)
     return Spool(folder, quota)
+
+
+def _moment(shelf: Partition, offset: int) -> datetime | None:
+    """When a record was spooled; None where there is none, or the file is damaged, as the drain will tell."""
+    try:
+        cursor = Cursor(shelf, offset)
+    except ConfigurationError:
+        return None
+    try:
+        return cursor.next_at()
+    except ConfigurationError:
+        return None
+    finally:
+        cursor.close()
 
 
 def _next(cursor: Cursor) -> list[tuple[str, bytes]]:

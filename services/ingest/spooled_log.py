@@ -23,6 +23,8 @@ PATIENCE = 3.0
 """Seconds that Kafka has to confirm, while nothing says that it is away."""
 PAUSE = 1.0
 """Seconds between looks whether Kafka is back."""
+LONGEST_PROBE = 60.0
+"""Seconds in which a drain that can read its disk has asked Kafka and been told, or not."""
 IN_DOUBT = 10.0
 """Seconds after a failure for which ingest, without a spool, is not ready; then somebody must try."""
 
@@ -75,8 +77,9 @@ class SpooledLog:
         if self._spool.waits():
             try:
                 await self._spool.drain(self._send)
-            except Outage as outage:
-                self._failed(outage)
+            except (Outage, OSError) as trouble:
+                if not self._is_away:
+                    logger.warning("spool.held", why=str(trouble))
             else:
                 logger.info("spool.drained")
         self._measure(self._spool)
@@ -93,10 +96,11 @@ class SpooledLog:
         return {"events": "to Kafka, which was away"}
 
     def _may_try(self) -> bool:
-        """While Kafka is away the drain finds out when it is back; where nothing waits to be drained, one append every so often does."""
+        """While Kafka is away the drain finds out when it is back; where that asks nothing, one append every so often does."""
         if not self._is_away:
             return True
-        if (self._spool is not None and self._spool.waits()) or self._steady() < self._next_try:
+        drains = self._spool is not None and self._spool.waits() and self._steady() < self._failed_at + LONGEST_PROBE
+        if drains or self._steady() < self._next_try:
             return False
         self._next_try = self._steady() + PAUSE
         return True
@@ -109,7 +113,11 @@ class SpooledLog:
             raise Outage(f"Kafka did not confirm within {PATIENCE:.0f} s") from None
 
     async def _send(self, topic: str, records: Records) -> None:
-        await self._log.append(topic, records)
+        try:
+            await self._log.append(topic, records)
+        except Outage as outage:
+            self._failed(outage)
+            raise
         self._is_away = False
 
     def _failed(self, outage: Outage) -> None:

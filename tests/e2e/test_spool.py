@@ -45,6 +45,7 @@ class Site:
             "DRIPLINE_TOPIC_PREFIX": self.prefix,
             "DRIPLINE_SECRET_KEY": "the secret of this test, and of no other",
             "DRIPLINE_API_KEY": KEY,
+            "DRIPLINE_SMTP_URL": "smtp://127.0.0.1:9",
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.ports: dict[str, int] = {}
@@ -58,13 +59,17 @@ class Site:
 
     def start(self, name: str, service: str = "ingest", *, spooling: bool = True, **more: str) -> None:
         """On return it answers."""
-        port = self.ports.setdefault(name, free_port())
         spool = {"DRIPLINE_SPOOL_DIR": str(self.spool(name))} if spooling else {}
-        environ = clean_environment(**self._ours, **spool, **more)
+        self.begin(name, service, **spool, **more)
+        until(lambda: self._is_up(name), 120)
+
+    def begin(self, name: str, service: str, **more: str) -> None:
+        """It starts by itself, or dies on the way."""
+        port = self.ports.setdefault(name, free_port())
         with (self.folder / f"{name}.log").open("ab") as log:
             command = [*DRIPLINE, "serve", service, "--port", str(port)]
+            environ = clean_environment(**self._ours, **more)
             self.processes[name] = subprocess.Popen(command, env=environ, cwd=self.folder, stdout=log, stderr=log)
-        until(lambda: self._is_up(name), 120)
 
     def command(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         return run_command(*words, cwd=self.folder, **self._ours, **more)
@@ -223,6 +228,30 @@ def test_a_folder_whose_process_is_gone_is_drained_by_command(site: Site, broker
 
 def _if_done(command: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str] | None:
     return command if command.returncode == 0 else None
+
+
+def test_ingest_dies_on_either_side_of_its_disk_and_of_kafkas_word_and_loses_nothing(site: Site, broker: Kafka):
+    site.start("a")
+    broker.tell(signal.SIGSTOP)
+    try:
+        assert site.post("a", "first")[0] == 200
+        for number, failpoint in enumerate(("ingest.before_spool", "ingest.after_spool")):
+            if number == 0:
+                site.end("a", signal.SIGKILL)
+            site.start("a", DRIPLINE_FAILPOINTS=f"{failpoint}=kill@3")
+            with pytest.raises(httpx.HTTPError):
+                for turn in range(5):
+                    assert site.post("a", f"{number}-{turn}")[0] == 200
+            assert site.processes["a"].wait(10) == -signal.SIGKILL
+    finally:
+        broker.tell(signal.SIGCONT)
+    for failpoint in ("ingest.before_drain", "ingest.after_drain", "ingest.before_drain"):
+        site.begin("a", "ingest", DRIPLINE_SPOOL_DIR=str(site.spool("a")), DRIPLINE_FAILPOINTS=f"{failpoint}=kill")
+        assert site.processes["a"].wait(90) == -signal.SIGKILL
+    site.start("a")
+    until(lambda: site.waiting("a") == 0, 90, 0.5)
+    assert len(site.acknowledged) == 5
+    assert site.arrived() >= site.acknowledged
 
 
 def test_a_spool_that_another_replica_has_or_that_lies_in_memory_is_refused_at_the_start(site: Site):

@@ -275,6 +275,19 @@ async def test_a_damaged_segment_is_put_aside_and_the_rest_is_sent(reopen, tmp_p
     assert not spool.waits()
 
 
+async def test_damage_where_it_begins_stops_nothing_either(reopen, tmp_path: Path):
+    spool = await reopen(segment_bytes=1)
+    for number in range(3):
+        await spool.append("events", numbered(range(number, number + 1)))
+    first = segments(tmp_path)[0]
+    first.write_bytes(b"nothing of ours" * 9)
+    (held,) = spool.held()
+    assert (held.records, held.oldest_at) == (3, None)
+    kafka = Kafka()
+    await spool.drain(kafka)
+    assert kafka.taken == [b"1", b"2"]
+
+
 @settings(max_examples=60, deadline=None)
 @given(cut=st.integers(0, 400), batches=st.lists(st.integers(1, 3), min_size=1, max_size=6))
 def test_whatever_a_kill_tears_off_the_end_only_what_was_not_acknowledged_is_lost(cut: int, batches: list[int]):

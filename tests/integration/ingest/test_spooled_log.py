@@ -160,6 +160,28 @@ async def test_a_spool_that_cannot_be_written_is_no_end_kafka_is_tried_again(tmp
     await spool.close()
 
 
+async def test_a_spool_that_cannot_be_read_keeps_nobody_from_trying_kafka_again(spool: Spool, monkeypatch: pytest.MonkeyPatch):
+    kafka, steady = Kafka(away=True), Steady()
+    log = a_log(kafka, spool, steady)
+    await log.append(EVENTS, one(1))
+    await log.drain()
+
+    async def unreadable(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(spool, "drain", unreadable)
+        kafka.away = False
+        await log.drain()
+        await log.append(EVENTS, one(2))
+        assert kafka.values == []
+        steady.now += spooled_log.LONGEST_PROBE
+        await log.append(EVENTS, one(3))
+        assert kafka.values == [b"3"]
+    await log.drain()
+    assert sorted(kafka.values) == [b"1", b"2", b"3"]
+
+
 async def test_metrics_say_what_waits_and_for_how_long(tmp_path: Path):
     spool_clock, clock = FakeClock(NOON), FakeClock(NOON)
     spool = Spool(tmp_path / "told", 1 << 20, spool_clock)
