@@ -3,7 +3,7 @@
 messages (Send, Withdraw) ──► ledger rows          activities ──► mailer_lead
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,7 +16,7 @@ from services.mailer.handoff_desk import HandoffDesk
 from services.mailer.leads import Profile
 from services.mailer.ledger import suppress_withdrawn
 from shared import wire
-from shared.erasing import Marks
+from shared.erasing import Marks, find_erased
 from shared.errors import InvalidMessage
 from shared.log import Record
 from shared.work import Work
@@ -91,6 +91,18 @@ def _profile(glance: _Glance) -> Profile:
     return Profile(about.id, glance.sequence, about.email, raw)
 
 
+async def _learn(work: Work, sends: Iterable[wire.Send]) -> None:
+    """A message may overtake the activity it goes by, which comes by another topic: what its journey knew of the lead is told here."""
+    profiles: dict[str, Profile] = {}
+    for send in sends:
+        if send.lead is not None and (send.lead.id not in profiles or profiles[send.lead.id].sequence < send.sequence):
+            profiles[send.lead.id] = Profile(send.lead.id, send.sequence, send.lead.email, wire.encode(send.lead))
+    for gone in await find_erased(work.conn, work.service, profiles.keys()):
+        del profiles[gone]
+    if profiles:
+        await store.make_due(work.conn, await leads.save_profiles(work.conn, profiles), work.now)
+
+
 class Arrivals:
     """What journeys asks for, as it arrives."""
 
@@ -103,6 +115,7 @@ class Arrivals:
         sends = {message.id: message for message in messages if isinstance(message, wire.Send)}
         withdrawals = [message for message in messages if isinstance(message, wire.Withdraw)]
         await store.save_withdrawals(work.conn, withdrawals)
+        await _learn(work, sends.values())
         bodies = {send.id: self._desk.body(send, send.id) for send in sends.values() if send.kind == "handoff"}
         fresh = await store.receive(work, list(sends.values()), bodies)
         await self._desk.receive(work, [send for send in fresh if send.kind == "handoff"])

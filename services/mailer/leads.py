@@ -5,6 +5,7 @@ A lead that became part of another stays as a tombstone: whatever still names it
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from sqlalchemy import bindparam, select, update
@@ -14,7 +15,7 @@ from services.mailer.addresses import hold_addresses
 from services.mailer.policy import Suppression, address_key
 from services.mailer.tables import DELIVERIES, HANDOFFS, LEADS, SUPPRESSIONS
 from shared import wire
-from shared.db import among, upsert
+from shared.db import among, insert_new, upsert
 
 _decode_lead = msgspec.json.Decoder(wire.Lead).decode
 
@@ -39,18 +40,21 @@ async def unknown(connection: AsyncConnection, lead_ids: Iterable[str]) -> set[s
 
 
 async def save_profiles(connection: AsyncConnection, profiles: Mapping[str, Profile]) -> set[str]:
-    """Keep the newest of each lead; an older one than is kept, or one of a merged lead, changes nothing. Answers the ids seen first."""
-    stored = select(LEADS.c.id, LEADS.c.sequence, LEADS.c.merged_into).where(among(LEADS.c.id, profiles)).order_by(LEADS.c.id)
-    kept = await connection.execute(stored.with_for_update())
-    known = {row.id: row for row in kept}
-    new = [profile for profile in profiles.values() if profile.id not in known]
-    newer = [
-        profile
-        for profile in profiles.values()
-        if profile.id in known and known[profile.id].merged_into is None and profile.sequence > known[profile.id].sequence
-    ]
-    await upsert(connection, LEADS, [_row(profile) for profile in (*new, *newer)], ["id"])
-    return {profile.id for profile in new}
+    """Keep the newest of each lead; an older one than is kept, or one of a merged lead, changes nothing. Answers the ids seen first.
+
+    Activities and messages tell of the same lead at once, to two replicas: whose row is inserted first is judged by its sequence like any.
+    """
+    told = [profiles[lead_id] for lead_id in sorted(profiles)]
+    new: set[str] = await insert_new(connection, LEADS, [_row(profile) for profile in told], "id")
+    stored = select(LEADS.c.id, LEADS.c.sequence, LEADS.c.merged_into).where(among(LEADS.c.id, profiles.keys() - new)).order_by(LEADS.c.id)
+    known = {row.id: row for row in await connection.execute(stored.with_for_update())}
+    newer = [profile for profile in told if _is_newer(profile, known.get(profile.id))]
+    await upsert(connection, LEADS, [_row(profile) for profile in newer], ["id"])
+    return new
+
+
+def _is_newer(profile: Profile, kept: Any) -> bool:
+    return kept is not None and kept.merged_into is None and profile.sequence > kept.sequence
 
 
 def _row(profile: Profile) -> dict[str, object]:

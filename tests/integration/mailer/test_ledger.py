@@ -387,6 +387,18 @@ async def test_no_more_are_under_way_than_there_are_places(house: House) -> None
     assert len(house.relay.offered) == RELAY_PLACES
 
 
+async def test_a_message_that_overtakes_its_lead_s_activity_goes_to_the_address_that_its_journey_knew(house: House) -> None:
+    knew = a_lead(id="l2", email="ana@example.com", consent=CONSENT)
+    await house.know(a_lead(id="l2", email=None, consent=wire.Consent()), sequence=3)
+    await house.receive(house.a_send(1, lead_id="l2", lead=knew, sequence=5))
+    await house.tick()
+    assert (await house.row()).status == "sent"
+    await house.know(a_lead(id="l2", email="old@example.com", consent=wire.Consent()), sequence=4)
+    await house.receive(house.a_send(2, lead_id="l2", lead=a_lead(id="l2", email=None), sequence=2))
+    await house.tick()
+    assert house.relay.offered == ["ana@example.com", "ana@example.com"]
+
+
 async def test_a_mail_of_an_unknown_lead_waits_for_it(house: House) -> None:
     await house.receive(house.a_send(lead_id="l2"))
     await house.tick()
