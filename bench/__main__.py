@@ -16,6 +16,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "latency": ("bench.whole_way", "latency"),
     "idle": ("bench.whole_way", "idle"),
     "resting": ("bench.resting", "rows"),
+    "audit": ("bench.audit", "rows"),
     "serve-appending": ("bench.producing", "rows"),
     "serve-scoring": ("bench.on_kafka", "scoring"),
     "serve-throughput": ("bench.on_kafka", "whole_way"),
