@@ -10,6 +10,8 @@ from shared.failpoints import FAILPOINTS
 EVERYWHERE = ("kafka", "database", "outbox", "consumer")
 """Rooms of failpoints that every service with a consumer comes past; the others belong to the service they are named after."""
 T = TypeVar("T")
+ELSEWHERE = ("moving",)
+"""Rooms that no served process comes past."""
 CONSUMERS = ("ingest", "scoring", "journeys", "mailer")
 
 FAULTS = (
@@ -62,6 +64,8 @@ def failpoints() -> list[tuple[str, str]]:
     found = []
     for name in FAILPOINTS:
         room = name.partition(".")[0]
+        if room in ELSEWHERE:
+            continue
         services = CONSUMERS if room in EVERYWHERE else ({"webhook": "mailer"}.get(room, room),)
         found += [(service, name) for service in services]
     return found

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from tests.chaos.invariants import Evidence
+from tests.chaos.plan import failpoints
 
 SHOWN = 20
 """Of what breaks one invariant; the rest is counted."""
@@ -19,11 +20,13 @@ def report(found: Evidence, broken: dict[str, list[str]], seconds: float) -> str
     by_service = log.killed.copy()
     for place, times in log.struck.items():
         by_service[place.partition(" in ")[2]] += times
+    never = sorted({name for _, name in failpoints()} - struck.keys())
     lines = [
         f"seed {storm.seed}: {log.kills} kills in {seconds / 60:.1f} minutes",
         f"  by service     {_counted(by_service)}",
         f"  at random      {log.killed.total()}",
         f"  at failpoints  {log.struck.total()}: {_counted(struck)}",
+        *([f"  never there    {', '.join(never)}"] if never else []),
         f"  faults         {_counted(log.faults)}",
         f"  ended alone    {_counted(log.exits) or 'none'}",
         f"events           {len(ledger.accepted)} acknowledged of {len(ledger.sent)} sent, {len(storm.load.refused)} bad ones",

@@ -18,6 +18,7 @@ from typing import Any
 
 from deploy.servers import KafkaCluster, Postgres
 from shared.instant import EPOCH
+from shared.wire import decode_event
 from tests.chaos.plan import FAULTS, Fault, Kill, plan
 from tests.chaos.records import GROUPS, Records
 from tests.chaos.sinks import MailSink, SalesSink
@@ -27,6 +28,12 @@ from tests.town import SERVICES, Town
 HERE = Path(__file__).parent
 SESSION = 6.0
 """Seconds until Kafka gives a silent replica up; the least that a broker allows."""
+FAILPOINT_WITHIN = 20.0
+"""Seconds that an armed process gets to come to its failpoint before it may be killed at random: some are seldom passed."""
+PATIENCE = 5.0
+"""Seconds that the storm waits for its victim to have started: on a slow machine it would else kill nothing but starts."""
+SPOOLS = {"ingest-1": "64MiB", "ingest-2": "32KiB"}
+"""While Kafka is away the one takes everything in; the other's spool is soon full, and it says 503."""
 SETTLED = ("sent", "failed", "suppressed", "in_doubt")
 
 
@@ -59,9 +66,19 @@ class Storm:
     """One run. The servers and sinks are running already; the town is made here."""
 
     def __init__(
-        self, folder: Path, postgres: Postgres, kafka: KafkaCluster, mail: MailSink, sales: SalesSink, *, seed: int, kills: int
+        self,
+        folder: Path,
+        postgres: Postgres,
+        kafka: KafkaCluster,
+        mail: MailSink,
+        sales: SalesSink,
+        *,
+        seed: int,
+        kills: int,
+        pace: float = 1.0,
     ) -> None:
         self.seed, self.wanted = seed, kills
+        self._pace = pace
         self.mail, self.sales = mail, sales
         self.log = Log()
         self._postgres, self._kafka = postgres, kafka
@@ -131,8 +148,13 @@ class Storm:
     def _begin(self, name: str) -> None:
         """The first of each service has a name in its groups, the second is a stranger after each start: both kinds are to be had."""
         failpoints = self._next.pop(name, "")
-        instance = {"DRIPLINE_KAFKA_INSTANCE": name} if name.endswith("-1") else {}
-        self.town.begin(name, DRIPLINE_FAILPOINTS=failpoints, DRIPLINE_SPOOL_DIR=str(self.town.folder / f"spool-{name}"), **instance)
+        ours = {"DRIPLINE_FAILPOINTS": failpoints}
+        if name.endswith("-1"):
+            ours["DRIPLINE_KAFKA_INSTANCE"] = name
+        if name.startswith("ingest"):
+            ours["DRIPLINE_SPOOL_DIR"] = str(self.town.folder / f"spool-{name}")
+            ours["DRIPLINE_SPOOL_BYTES"] = SPOOLS[name]
+        self.town.begin(name, **ours)
         self._since[name] = time.monotonic()
         if failpoints:
             self._armed[name] = failpoints
@@ -190,20 +212,34 @@ class Storm:
 
     async def _rage(self) -> None:
         between = max(1, min(15, self.wanted // len(FAULTS)))
-        for step in plan(self.seed, list(self.town.replicas), between):
+        for step in plan(self.seed, list(self.town.replicas), between, self._pace):
             if self.log.kills >= self.wanted and (between > 1 or self.log.faults.total() >= len(FAULTS)):
                 return
             await asyncio.sleep(step.pause)
             match step.do:
                 case Kill(replica, then):
+                    victim = await self._victim(replica)
                     if then:
-                        self._next[replica] = then
-                    self._kill(replica)
+                        self._next[victim] = then
+                    self._kill(victim)
                 case Fault() as fault:
                     self.log.faults[fault.kind] += 1
                     task = asyncio.create_task(self._careful(fault))
                     self._under_way.add(task)
                     task.add_done_callback(self._under_way.discard)
+
+    async def _victim(self, name: str) -> str:
+        """The replica, or its sibling where this one is on its way to its failpoint; who only just starts gets a moment to do something."""
+        if self._is_on_its_way(name):
+            service, _, number = name.partition("-")
+            name = f"{service}-{3 - int(number)}"
+        ends = time.monotonic() + PATIENCE
+        while time.monotonic() < ends and (self._is_on_its_way(name) or not await self._answers(self.town.replicas[name].port)):
+            await asyncio.sleep(0.1)
+        return name
+
+    def _is_on_its_way(self, name: str) -> bool:
+        return name in self._armed and time.monotonic() - self._since[name] < FAILPOINT_WITHIN
 
     async def _careful(self, fault: Fault) -> None:
         """A fault that cannot be done because another is under way is not this test's business; what it leaves behind is."""
@@ -291,7 +327,7 @@ class Storm:
     async def _drain(self) -> None:
         """Wait until nothing is on its way any more. Leases and backoffs need not be waited for: the clock goes ahead."""
         ends = time.monotonic() + 240 + self.wanted / 2
-        while (left := await self._left()) and time.monotonic() < ends:
+        while (left := await self._left() or await self._unrecorded()) and time.monotonic() < ends:
             await asyncio.sleep(1.0)
             if left == ["later"]:
                 await self._go_ahead()
@@ -317,6 +353,12 @@ class Storm:
         waits = [what for what in found if what.split()[-1] in ("walks", "deliveries", "handoffs")]
         due = await self._due()
         return ["later"] if len(waits) == len(found) and due is not None and due > timedelta(seconds=2) else found
+
+    async def _unrecorded(self) -> list[str]:
+        """What was acknowledged and is in no table yet: it may still wait in a spool."""
+        rows = await self.records.fetch("SELECT event FROM scoring_event")
+        missing = self.load.ledger.accepted - {decode_event(row["event"]).message_id for row in rows}
+        return [f"{len(missing)} acknowledged events to be recorded"] if missing else []
 
     async def _due(self) -> timedelta | None:
         """How long until the next thing is due; None where nothing ever is."""

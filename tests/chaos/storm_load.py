@@ -91,7 +91,7 @@ class StormLoad:
             await self._rest(0.2)
             news, seen = self._mail.journal[seen:], len(self._mail.journal)
             for mail in news:
-                if "/u/" not in mail.way_out or mail.recipient in self.leaving or self._chance.random() > 0.03:
+                if "/u/" not in mail.way_out or mail.recipient in self.leaving or self._chance.random() > 0.1:
                     continue
                 self.leaving.add(mail.recipient)
                 if await self._click_away(client, mail.way_out):

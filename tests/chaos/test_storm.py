@@ -29,7 +29,9 @@ def test_a_plan_is_its_seed_s_alone_and_comes_to_every_failpoint_and_fault():
     assert steps == [next(again) for _ in range(400)]
     assert steps != [next(other) for _ in range(400)]
     done = [step.do for step in steps]
-    assert {each.then.partition("=")[0] for each in done if isinstance(each, Kill)} - {""} == set(FAILPOINTS)
+    assert {each.then.partition("=")[0] for each in done if isinstance(each, Kill)} - {""} == {
+        name for name in FAILPOINTS if not name.startswith("moving.")
+    }
     assert {each.kind for each in done if not isinstance(each, Kill)} == set(FAULTS)
 
 
@@ -37,7 +39,7 @@ def test_a_plan_is_its_seed_s_alone_and_comes_to_every_failpoint_and_fault():
 def storm(tmp_path: Path) -> Iterator[Storm]:
     mail, sales = MailSink(SEED), SalesSink()
     with servers.postgres_to_crash() as postgres:
-        storm = Storm(tmp_path, postgres, servers.kafka_cluster(), mail, sales, seed=SEED, kills=KILLS)
+        storm = Storm(tmp_path, postgres, servers.kafka_cluster(), mail, sales, seed=SEED, kills=KILLS, pace=0.6)
         mail.start()
         sales.start()
         yield storm
