@@ -12,9 +12,11 @@ from dripline.doorway import INGEST_PATHS, MAILER_PATHS
 from dripline.known_settings import ELSEWHERE, known
 from dripline.serve import PORTS
 from dripline.settings import ServeSettings
+from dripline.worker import STOP_SECONDS
 from services.mailer.settings import MailerSettings
 from shared import wire
 from shared.kafka_cluster import Cluster
+from shared.serving import GRACE_SECONDS
 from tests.unit.deploy.manifests import KUBERNETES, of_kind, settings_file
 
 HOUSE = Path(__file__).resolve().parents[3]
@@ -67,6 +69,12 @@ def test_whatever_chooses_pods_chooses_these(name: str) -> None:
     assert [selector["matchLabels"] for selector in selectors] == [labels] * 3
     assert service["spec"]["selector"] == labels
     assert WORKLOADS[name]["spec"]["replicas"] > budget["spec"]["maxUnavailable"]
+
+
+@pytest.mark.parametrize("name", PORTS)
+def test_whoever_is_told_to_stop_has_time_to_end_well(name: str) -> None:
+    longest = float(SETTINGS["DRIPLINE_DRAIN_SECONDS"]) + GRACE_SECONDS + STOP_SECONDS
+    assert pod(name)["spec"]["terminationGracePeriodSeconds"] > longest + 10
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
