@@ -12,7 +12,7 @@ from sqlmodel import SQLModel
 
 from shared.errors import ConfigurationError
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision in migrations/versions."""
 
 LOCK = 0x64726970

@@ -25,6 +25,17 @@ class Position(SQLModel, table=True):
     next_offset: int = Field(sa_type=BigInteger)
 
 
+class BacklogRow(SQLModel, table=True):
+    """Since when a record waits that this reader of a topic has not settled, as it said last."""
+
+    __tablename__ = "shared_backlog"
+    consumer_group: str = Field(primary_key=True)
+    topic: str = Field(primary_key=True)
+    reader: str = Field(primary_key=True)
+    since: datetime | None = Field(default=None, sa_type=Instant)
+    told_at: datetime = Field(sa_type=Instant)
+
+
 class OutboxBlob(SQLModel, table=True):
     """What one transaction wants to append to one topic: its records, framed as one blob. A sweep that takes it makes it young again."""
 

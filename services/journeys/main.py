@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
@@ -17,8 +18,10 @@ from services.journeys.kpi import count_conversions
 from services.journeys.replaying import Replaying
 from services.journeys.scheduler import Scheduler
 from services.journeys.settings import JourneysSettings
+from shared.backlogs import TELLS, Backlogs
 from shared.consumer import Consumer
 from shared.erasing import Marks, erasure_routes
+from shared.errors import Outage
 from shared.housekeeping import MEASURED, Chore
 from shared.http import service_app
 from shared.kpi_api import kpi_routes
@@ -38,9 +41,16 @@ def build(_settings: JourneysSettings, ports: Ports, environ: Mapping[str, str] 
     catalogue = Catalogue(ports.playbooks, environ)
     handler = ActivityHandler(catalogue, Marks(ports.signer))
     consumer = Consumer(ACTIVITIES, ports, outbox, handler.handle, after_commit=lambda: metronome.wake())
-    hold = Hold(partial(ports.log.backlog_since, UPSTREAM, EVENTS), consumer.backlog_since)
+    before, here = (UPSTREAM, EVENTS), (outbox.service, ACTIVITIES)
+    backlogs = Backlogs(ports, reads=here, awaits=(before, here))
+    hold = Hold(partial(backlogs.since, *before), partial(backlogs.since, *here))
     scheduler = Scheduler(ports.database, outbox, catalogue, hold)
     metronome = Metronome("journeys", ports.clock, scheduler.tick, ports.database.changes)
+
+    async def wake_walks() -> None:
+        with suppress(Outage):
+            await backlogs.share()  # before the first wake: what happened while we were away?
+        await metronome.run()
 
     async def forget_recent() -> None:
         async with outbox.work() as work:
@@ -57,10 +67,11 @@ def build(_settings: JourneysSettings, ports: Ports, environ: Mapping[str, str] 
     return Service(
         "journeys",
         service_app("journeys", ports, routers),
-        loops=[consumer.run, metronome.run],
+        loops=[consumer.run, wake_walks],
         chores=[
             Chore("journeys outbox", SWEEPS, outbox.sweep),
             Chore("journeys lag", MEASURED, consumer.measure),
+            Chore("journeys backlog", TELLS, backlogs.share),
             Chore("journeys wakes", MEASURED, measure_wakes),
             Chore("journeys recent events", timedelta(hours=1), forget_recent),
         ],

@@ -11,6 +11,7 @@ from services.scoring.renewal import Renewal
 from services.scoring.rulebook import Rulebook
 from services.scoring.scheduler import Sweep
 from services.scoring.settings import ScoringSettings
+from shared.backlogs import TELLS, Backlogs
 from shared.consumer import Consumer
 from shared.erasing import Marks, erasure_routes
 from shared.housekeeping import MEASURED, Chore
@@ -45,5 +46,9 @@ def build(settings: ScoringSettings, ports: Ports, environ: Mapping[str, str] = 
         "scoring",
         service_app("scoring", ports, routers),
         loops=[events.run, sweep.run, renewal.run],
-        chores=[Chore("scoring outbox", SWEEPS, outbox.sweep), Chore("scoring lag", MEASURED, events.measure)],
+        chores=[
+            Chore("scoring outbox", SWEEPS, outbox.sweep),
+            Chore("scoring lag", MEASURED, events.measure),
+            Chore("scoring backlog", TELLS, Backlogs(ports, reads=(outbox.service, EVENTS)).share),
+        ],
     )

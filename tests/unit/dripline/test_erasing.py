@@ -22,6 +22,7 @@ HOW = {
     "mailer_handoff": "emptied",
     "mailer_request": "deleted by delivery",
     "shared_position": "of nobody",
+    "shared_backlog": "of nobody",
     "shared_outbox": "waited for",
     "shared_dead_letter": "deleted by name",
     "shared_erasure": "of nobody",

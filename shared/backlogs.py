@@ -1,0 +1,60 @@
+"""How far behind a group of readers is, to those who must wait for it (journeys' hold, docs/adr/0010).
+
+Where one process reads everything the log knows. Else each replica knows of its own partitions only, and says so in the database.
+"""
+
+import uuid
+from datetime import datetime, timedelta
+
+from sqlalchemy import Table, delete, select
+
+from shared.db import upsert
+from shared.service import Ports
+from shared.tables import BacklogRow
+
+BACKLOGS: Table = BacklogRow.__table__  # type: ignore[attr-defined]
+B = BACKLOGS.c
+
+TELLS = timedelta(seconds=5)
+STALE = timedelta(seconds=30)
+"""Who has said nothing for this long reads no more: others have his partitions, and speak for them. If nobody speaks, nobody reads."""
+FORGOTTEN = timedelta(days=1)
+
+
+class Backlogs:
+    """What one replica knows of the groups whose backlog matters; `share` keeps that and the others' knowledge fresh."""
+
+    def __init__(self, ports: Ports, *, reads: tuple[str, str], awaits: tuple[tuple[str, str], ...] = ()) -> None:
+        """`reads`: our own group and topic, told to the others. `awaits`: those whose backlog is asked for here."""
+        self._ports = ports
+        self._reads = reads
+        self._awaits = awaits
+        self._reader = uuid.uuid4().hex
+        self._told: dict[tuple[str, str], datetime | None] = {}
+
+    def since(self, group: str, topic: str) -> datetime | None:
+        """When the oldest record came that the group has not settled; None when it has caught up, or nothing is known of it."""
+        moments = (self._ports.log.backlog_since(group, topic), self._told.get((group, topic)))
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    async def share(self) -> None:
+        """A chore: tell the others, and see what they told. Nothing where this process alone has the database."""
+        if self._ports.database.changes() is not None:
+            return
+        now, (group, topic) = self._ports.clock.now(), self._reads
+        mine = {"consumer_group": group, "topic": topic, "reader": self._reader}
+        news = {"since": self._ports.log.backlog_since(group, topic), "told_at": now}
+        async with self._ports.database.transaction() as connection:
+            await upsert(connection, BACKLOGS, [mine | news], ["consumer_group", "topic", "reader"])
+            await connection.execute(delete(BACKLOGS).where(B.consumer_group == group, B.told_at < now - FORGOTTEN))
+            rows = (await connection.execute(select(BACKLOGS))).all()
+        for place in self._awaits:
+            told = [(row.since, row.told_at) for row in rows if (row.consumer_group, row.topic) == place]
+            self._told[place] = _oldest(told, now)
+
+
+def _oldest(told: list[tuple[datetime | None, datetime]], now: datetime) -> datetime | None:
+    fresh = [since for since, told_at in told if told_at > now - STALE]
+    if told and not fresh:
+        return max(told_at for _, told_at in told)  # since then nobody reads
+    return min((since for since in fresh if since is not None), default=None)

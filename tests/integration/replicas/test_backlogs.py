@@ -1,0 +1,76 @@
+"""Wakes wait for what lies before any replica of scoring or journeys, not only before the one that wakes."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from services.journeys.hold import Hold
+from shared.backlogs import Backlogs
+from shared.wire import ACTIVITIES, EVENTS
+from tests.fakes import RecordingLog
+from tests.journeys_house import House
+
+SCORING, JOURNEYS = ("scoring", EVENTS), ("journeys", ACTIVITIES)
+
+
+@dataclass
+class OneReplicasLog(RecordingLog):
+    """Knows since when records wait in the partitions of one replica."""
+
+    since: datetime | None = None
+
+    def backlog_since(self, group: str, topic: str) -> datetime | None:
+        return self.since
+
+
+class Replicas:
+    """Two of scoring, and journeys that waits for them."""
+
+    def __init__(self, house: House) -> None:
+        self.clock = house.clock
+        self.logs = [OneReplicasLog(), OneReplicasLog()]
+        self.scoring = [Backlogs(replace(house.ports, log=log), reads=SCORING) for log in self.logs]
+        self.journeys = Backlogs(house.ports, reads=JOURNEYS, awaits=(SCORING, JOURNEYS))
+        self.hold = Hold(lambda: self.journeys.since(*SCORING), lambda: self.journeys.since(*JOURNEYS))
+
+    async def holds(self, *alive: int) -> bool:
+        """Whether wakes wait, after those of scoring that live have spoken."""
+        for number in alive:
+            await self.scoring[number].share()
+        await self.journeys.share()
+        return self.hold.is_on(self.clock.now())
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path, database_kind: str) -> AsyncIterator[Replicas]:
+    house = House(tmp_path)
+    await house.open()
+    yield Replicas(house)
+    await house.database.close()
+
+
+async def test_wakes_wait_for_the_replica_that_is_furthest_behind(replicas: Replicas) -> None:
+    assert not await replicas.holds(0, 1)
+    replicas.logs[1].since = replicas.clock.now() - timedelta(seconds=31)
+    assert await replicas.holds(0, 1)
+    replicas.logs[1].since = None
+    replicas.clock.advance(timedelta(seconds=1))
+    assert not await replicas.holds(0, 1)
+
+
+async def test_one_that_has_gone_is_not_waited_for_while_another_reads(replicas: Replicas) -> None:
+    replicas.logs[1].since = replicas.clock.now() - timedelta(seconds=31)
+    assert await replicas.holds(0, 1)
+    replicas.clock.advance(timedelta(seconds=31))
+    assert not await replicas.holds(0)
+
+
+async def test_where_none_reads_any_more_wakes_wait_though_nobody_says_so(replicas: Replicas) -> None:
+    assert not await replicas.holds(0, 1)
+    replicas.clock.advance(timedelta(seconds=31))
+    assert await replicas.holds()
+    replicas.clock.advance(timedelta(minutes=15))
+    assert not await replicas.holds()  # longer than that no walk waits
