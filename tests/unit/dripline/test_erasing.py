@@ -21,6 +21,8 @@ HOW = {
     "mailer_endpoint": "of nobody",
     "mailer_handoff": "emptied",
     "mailer_request": "deleted by delivery",
+    "mailer_rate": "of nobody",
+    "mailer_warm_up": "of nobody",
     "shared_position": "of nobody",
     "shared_backlog": "of nobody",
     "shared_outbox": "waited for",
