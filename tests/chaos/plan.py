@@ -74,15 +74,16 @@ def failpoints() -> list[tuple[str, str]]:
 def plan(seed: int, replicas: Sequence[str], kills_between_faults: int, pace: float = 1.0) -> Iterator[Step]:
     """Kills without end, every other one leading to a failpoint, and now and then a fault. A deck is played out, then shuffled anew."""
     chance = random.Random(seed)
-    places, faults, victims = _deck(chance, failpoints()), _deck(chance, FAULTS), _deck(chance, replicas)
+    faults, halted, victims, services = _deck(chance, FAULTS), _deck(chance, replicas), _deck(chance, replicas), _deck(chance, CONSUMERS)
+    places = {service: _deck(chance, [name for one, name in failpoints() if one == service]) for service in CONSUMERS}
     number = 0
     while True:
         number += 1
         if number % (kills_between_faults + 1) == 0:
-            yield Step(chance.uniform(0.5, 1.5) * pace, Fault(next(faults), next(victims), chance.uniform(4, 9)))
+            yield Step(chance.uniform(0.5, 1.5) * pace, Fault(next(faults), next(halted), chance.uniform(4, 9)))
         elif number % 2:
-            service, failpoint = next(places)
-            then = f"{failpoint}=kill@{chance.choice((1, 1, 1, 2, 3, 8))}"
+            service = next(services)
+            then = f"{next(places[service])}=kill@{chance.choice((1, 1, 1, 2, 3, 8))}"
             yield Step(chance.uniform(0.8, 3.2) * pace, Kill(chance.choice([name for name in replicas if name.startswith(service)]), then))
         else:
             yield Step(chance.uniform(0.8, 3.2) * pace, Kill(next(victims)))
