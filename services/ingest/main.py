@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from services.ingest.api import TrackingApi
+from services.ingest.audit import spool_check
 from services.ingest.consumer import Letters
 from services.ingest.limits import Limits, Rate
 from services.ingest.settings import IngestSettings
@@ -26,7 +27,8 @@ def build(settings: IngestSettings, ports: Ports, checks: Sequence[Check] = (), 
     """
     outbox = Outbox("ingest", ports.database, ports.log, ports.clock)
     website = website_routes(ports.keys, settings.public_url)
-    ours = [dead_letter_routes(ports, outbox), erasure_routes(ports, outbox.service), house_audit_routes(ports, outbox.service)]
+    audit = house_audit_routes(ports, outbox.service, lambda: [spool_check(spooled)] if spooled else [])
+    ours = [dead_letter_routes(ports, outbox), erasure_routes(ports, outbox.service), audit]
     every = [*checks, spooled.check] if spooled else checks
     pages = service_app("ingest", ports, [*ours, website], every, needs_database=spooled is None)
     letters = Consumer(DEAD_LETTERS, ports, outbox, Letters(Marks(ports.signer)).on_records)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from services.ingest.spool import Spool
+from services.ingest.spool_folder import Held
 from shared.clock import Clock
 from shared.errors import Outage
 from shared.log import Log
@@ -42,6 +43,10 @@ class SpooledLog:
         self._is_away = False
         self._failed_at = 0.0
         self._next_try = 0.0
+
+    def held(self) -> list[Held]:
+        """What waits on the disk, by topic."""
+        return [] if self._spool is None else self._spool.held()
 
     async def append(self, topic: str, records: Records) -> None:
         """Return when the records are durable, in Kafka or here; raises Outage where neither takes them, InvalidMessage as any log."""

@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 from services.ingest import spooled_log
 from services.ingest.api import TrackingApi
+from services.ingest.audit import spool_check
 from services.ingest.limits import Limits, Rate
 from services.ingest.spool import Spool
 from services.ingest.spooled_log import SpooledLog
@@ -279,3 +280,13 @@ async def test_a_full_spool_says_503(tmp_path: Path):
     told = await ready()
     assert (told.status, "the spool is full" in told.json["message"]) == (503, True)
     await spool.close()
+
+
+async def test_the_audit_tells_what_the_spool_holds_and_calls_it_no_mistake(spool: Spool):
+    kafka = Kafka(away=True)
+    log = a_log(kafka, spool)
+    assert (spool_check(log).left, spool_check(log).detail) == (0, "0 wait")
+    await log.append(EVENTS, one(1))
+    found = spool_check(log)
+    assert (found.ok, found.promise, found.left) == (True, 6, 1)
+    assert found.detail == f"1 wait, the oldest since {NOON:%Y-%m-%d %H:%M} UTC"

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Executable, delete, insert, select, update
 
 from services.scoring.store import IDENTITIES, LEADS, RECORD
-from shared import wire
+from shared import auditing, wire
 from shared.auditing import LETTERS, OUTBOX, POSITIONS
 from shared.clock import real_now
 from tests.builders import NOON, an_event
@@ -104,7 +104,8 @@ async def test_a_lead_whose_fading_was_overslept_is_named(busy: House):
     assert [one["lead"] for one in broken["leads whose fading is overdue"]["offenders"]] == [lead]
 
 
-async def test_what_every_service_checks(busy: House):
+async def test_what_every_service_checks(busy: House, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(auditing, "BEGAN_AT", real_now() - timedelta(hours=1))
     letter = {"service": "scoring", "key": "k", "code": "bug", "message": "", "payload": b"{}", "at": NOON}
     broken = await damage(
         busy,
@@ -122,6 +123,13 @@ async def test_what_every_service_checks(busy: House):
     place = broken["positions that lie within the log"]
     assert place["offenders"] == [{"topic": "events", "partition": 0, "position": 5, "holds": "0 to 0"}]
     assert len(broken) == 3
+
+
+async def test_a_process_that_has_just_begun_does_not_judge_what_another_left_to_be_published(busy: House):
+    old = insert(OUTBOX).values(service="scoring", topic=wire.ACTIVITIES, records=b"", created_at=real_now() - timedelta(minutes=2))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(auditing, "BEGAN_AT", real_now())
+        assert not await damage(busy, old)
 
 
 async def test_a_log_that_is_away_is_no_mistake(busy: House):
