@@ -5,7 +5,7 @@ append ──► Writer (idempotent, acks=all)          subscribe ──► Kafk
 
 import asyncio
 import os
-import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from shared.errors import Outage
 from shared.kafka_cluster import Cluster, LoopThread
 from shared.kafka_reader import KafkaSubscription
 from shared.kafka_topics import extents
-from shared.kafka_writer import Writer, checked_size
+from shared.kafka_writer import Append, Writer, checked_size
 from shared.log import Positions
 from shared.telemetry import log as logger
 
@@ -34,7 +34,8 @@ class KafkaLog:
         self._cluster = cluster
         self._on_stuck = on_stuck
         self._thread = LoopThread("kafka")
-        self._opening = threading.Lock()
+        self._arrived: deque[Append] = deque()
+        self._is_told = False  # Kafka's loop knows that something has arrived
         self._writer: Writer | None = None
         self._subscriptions: list[KafkaSubscription] = []
         self._closed = False
@@ -44,7 +45,15 @@ class KafkaLog:
             return
         if self._closed:
             raise Outage("the log is closed")
-        await self._thread.run(self._append(topic, records, checked_size(records)))
+        arrived = Append(topic, records, checked_size(records), asyncio.get_running_loop().create_future())
+        self._arrived.append(arrived)
+        if not self._is_told:  # one word to the other thread for all that arrive until it looks
+            self._is_told = True
+            try:
+                self._thread.loop.call_soon_threadsafe(self._hand_over)
+            except RuntimeError as error:  # its loop has ended meanwhile
+                raise Outage("the log is closed") from error
+        await arrived.done
 
     def subscribe(self, group: str, topic: str, positions: Positions) -> KafkaSubscription:
         subscription = KafkaSubscription(group, topic, positions, self._cluster, self._thread, self._on_stuck)
@@ -66,13 +75,17 @@ class KafkaLog:
         self._closed = True
         for subscription in self._subscriptions:
             await subscription.close()
-        if self._writer is not None:
-            await self._thread.run(self._writer.close())
+        await self._thread.run(self._end_writer())
         await asyncio.to_thread(self._thread.close)
 
-    async def _append(self, topic: str, records: Sequence[tuple[str, bytes]], size: int) -> None:
-        with self._opening:
-            if self._writer is None:
-                self._writer = Writer(self._cluster)
-            writer = self._writer
-        await writer.append(topic, records, size)
+    def _hand_over(self) -> None:
+        """On Kafka's loop: give the writer what has arrived. What arrives from here on tells us again."""
+        self._is_told = False
+        if self._writer is None:
+            self._writer = Writer(self._cluster)
+        while self._arrived:
+            self._writer.take(self._arrived.popleft())
+
+    async def _end_writer(self) -> None:
+        if self._writer is not None:
+            await self._writer.close()

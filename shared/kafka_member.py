@@ -174,6 +174,9 @@ class Member(ConsumerRebalanceListener):
             with suppress(Exception):
                 async with asyncio.timeout(LEAVING):
                     await consumer.stop()
+            with suppress(Exception):
+                async with asyncio.timeout(LEAVING / 4):
+                    await consumer._client.close()  # where `stop` did not come to its end
 
     # the rebalance listener
 

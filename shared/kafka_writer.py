@@ -26,10 +26,13 @@ ROUND_BYTES = 16 << 20
 """What one round takes of what waits."""
 CLOSING = 3.0
 """Seconds that what is on its way gets when the log is closed."""
+DROPPING = 1.0
+"""Seconds for each step of letting a producer go; what it holds was answered as an outage."""
 REFUSED = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError, kafka.InvalidTimestampError, kafka.CorruptRecordException)
 """What Kafka says of a record that it will never take."""
 
 Records = Sequence[tuple[str, bytes]]
+Answer = tuple["asyncio.Future[None]", DriplineError | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +42,8 @@ class Append:
     topic: str
     records: Records
     size: int
-    done: "asyncio.Future[None]"
+    done: "asyncio.Future[None]"  # of the loop that waits, and settled there
+    is_settled: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -61,14 +65,16 @@ class Writer:
         self._waiting: list[Append] = []
         self._some = asyncio.Event()
         self._closing = False
+        self._answers: dict[asyncio.AbstractEventLoop, list[Answer]] = {}
         self._running = asyncio.ensure_future(self._run())
 
-    async def append(self, topic: str, records: Records, size: int) -> None:
-        """Return when the records are durable; raises Outage or InvalidMessage."""
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append(Append(topic, records, size, done))
-        self._some.set()
-        await done
+    def take(self, append: Append) -> None:
+        """Its `done` ends when the records are durable, or with Outage or InvalidMessage."""
+        if self._running.done():
+            self._settle(append, Outage("the log is closed"))
+        else:
+            self._waiting.append(append)
+            self._some.set()
 
     async def close(self) -> None:
         """Send what waits, then end, within seconds: what Kafka has not taken by then is an outage to whoever appended it."""
@@ -77,10 +83,8 @@ class Writer:
         await asyncio.wait([self._running], timeout=CLOSING)
         self._running.cancel()
         await asyncio.wait([self._running], timeout=CLOSING / 4)
-        _fail(self._waiting, Outage("the log is closed"))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSING / 4):
-                await self._drop_producer()
+        self._fail(self._waiting, Outage("the log is closed"))
+        await self._drop_producer()
 
     async def _run(self) -> None:
         while self._waiting or not self._closing:
@@ -90,13 +94,13 @@ class Writer:
                 if taken:
                     await self._round(taken)
             except asyncio.CancelledError:
-                _fail(taken, Outage("the log is closed"))
+                self._fail(taken, Outage("the log is closed"))
                 raise
             except TimeoutError:
-                _fail(taken, Outage(f"Kafka at {self._cluster.bootstrap} gave no answer to an append within its time"))
+                self._fail(taken, Outage(f"Kafka at {self._cluster.bootstrap} gave no answer to an append within its time"))
                 await self._drop_producer()
             except Exception as error:  # noqa: BLE001 - the writer outlives whatever happens; who appended is told
-                _fail(taken, error if isinstance(error, DriplineError) else Outage(f"Kafka: {error!r}"))
+                self._fail(taken, error if isinstance(error, DriplineError) else Outage(f"Kafka: {error!r}"))
                 await self._drop_producer()
 
     def _take(self) -> list[Append]:
@@ -123,7 +127,7 @@ class Writer:
         failed = {owner: _translated(error, parcel.topic) for parcel, error in refused for owner in parcel.owners if owner not in again}
         for append in taken:
             if append not in again:
-                _settle(append, failed.get(append))
+                self._settle(append, failed.get(append))
         if refused:
             await self._drop_producer()  # after a lost sequence number an idempotent producer refuses for ever (aiokafka #1017)
         for append in again:
@@ -148,7 +152,7 @@ class Writer:
         for name, answer in zip(names, await asyncio.gather(*asked, return_exceptions=True), strict=True):
             if isinstance(answer, kafka.KafkaError):
                 trouble = await self._unknown(producer, self._cluster.topic(name), answer)
-                _fail([append for append in taken if append.topic == name], trouble)
+                self._fail([append for append in taken if append.topic == name], trouble)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
@@ -195,18 +199,34 @@ class Writer:
                 raise
         return self._producer
 
+    def _fail(self, taken: Sequence[Append], error: DriplineError) -> None:
+        for append in taken:
+            self._settle(append, error)
+
+    def _settle(self, append: Append, error: DriplineError | None) -> None:
+        """Answer with the next turn of this loop: one word to another thread for all that wait there."""
+        if append.is_settled:
+            return
+        append.is_settled, home = True, append.done.get_loop()
+        answers = self._answers.setdefault(home, [])
+        answers.append((append.done, error))
+        if len(answers) == 1:
+            asyncio.get_running_loop().call_soon(self._tell, home)
+
+    def _tell(self, home: asyncio.AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # a loop that has ended waits for nothing
+            home.call_soon_threadsafe(_answer, self._answers.pop(home))
+
     async def _drop_producer(self) -> None:
         """Let go of the producer; what it still holds has been answered as an outage, and is not sent by it any more."""
-        producer, self._producer = self._producer, None
+        producer = self._producer
         if producer is None:
             return
-        with suppress(Exception):
-            await producer._sender.close()  # `stop` alone waits for a flush, without end while the broker is away
-        with suppress(Exception):
-            async with asyncio.timeout(5):
-                await producer.stop()
-        with suppress(Exception):
-            await producer.client.close()
+        for end in (producer._sender.close, producer.stop, producer.client.close):  # `stop` alone waits for a flush, without end
+            with suppress(Exception):
+                async with asyncio.timeout(DROPPING):
+                    await end()
+        self._producer = None
 
 
 def header_of(topic: str) -> list[tuple[str, bytes]]:
@@ -247,15 +267,12 @@ def _translated(error: BaseException, topic: str) -> DriplineError:
     return Outage(f"Kafka did not take a batch of {topic}: {error!r}")
 
 
-def _fail(taken: Sequence[Append], error: DriplineError) -> None:
-    for append in taken:
-        _settle(append, error)
-
-
-def _settle(append: Append, error: DriplineError | None) -> None:
-    if append.done.done():
-        return
-    if error is None:
-        append.done.set_result(None)
-    else:
-        append.done.set_exception(error)
+def _answer(answers: Sequence[Answer]) -> None:
+    """On the loop that waits: who gave up meanwhile is not told."""
+    for done, error in answers:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
