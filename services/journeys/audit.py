@@ -1,5 +1,6 @@
 """Whether journeys' promises hold by the numbers: `GET /api/audit`, and what it published, for the mailer's count to be compared with."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -77,16 +78,16 @@ def audit_routes(ports: Ports, catalogue: Catalogue) -> APIRouter:
 
 async def _reached(connection: AsyncConnection) -> list[Check]:
     """Of each step that reaches somebody: every visit asked for a message, was skipped, or was the holdout's."""
-    columns = (V.journey, V.step, V.outcome)
+    columns = (V.journey, V.step, V.kind, V.outcome)  # in the order of their index, which then need not be sorted
     query = select(*columns, func.count().label("count")).where(V.kind.in_(("send", "handoff"))).group_by(*columns)
-    steps: dict[tuple[str, str], dict[str, int]] = {}
-    for journey, step, outcome, count in await connection.execute(query):
-        steps.setdefault((journey, step), {})[outcome] = count
+    steps: dict[tuple[str, str], Counter[str]] = {}
+    for journey, step, _, outcome, count in await connection.execute(query):
+        steps.setdefault((journey, step), Counter())[outcome] += count
     return [_reached_at(journey, step, outcomes) for (journey, step), outcomes in sorted(steps.items())]
 
 
-def _reached_at(journey: str, step: str, outcomes: dict[str, int]) -> Check:
-    published, skipped = outcomes.get("published", 0), outcomes.get("skipped", 0) + outcomes.get("holdout", 0)
+def _reached_at(journey: str, step: str, outcomes: Counter[str]) -> Check:
+    published, skipped = outcomes["published"], outcomes["skipped"] + outcomes["holdout"]
     return Check(
         3,
         f"{journey} · {step}: reached = published + skipped",
