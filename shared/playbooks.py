@@ -93,7 +93,7 @@ class Playbooks:
                     select(col(PlaybookRow.version)).order_by(col(PlaybookRow.published_at).desc(), col(PlaybookRow.version)).limit(1)
                 )
                 version = found.scalar_one_or_none()
-            if self._begun == ended:
+            if self._begun == ended and version is not None:  # the first is waited for by all: nobody waits longer than he must
                 self._newest, self._looked_at = version, time.monotonic()
         if version is None:
             raise ConfigurationError("no playbook was published yet; `dripline publish DIR` or `dripline run --playbook DIR` publishes one")
