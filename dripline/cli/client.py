@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dripline.cli.shell import NO, WRONG_USE, Failure
 
-SECONDS = 30.0
+SECONDS = 60.0
 TRIES = 20
 """How often a busy tracking API is asked."""
 Answered = TypeVar("Answered")
