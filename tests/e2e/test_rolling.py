@@ -18,8 +18,8 @@ from tests.town import KEY
 class Crowd:
     """Readers and writers at both consoles, as behind a balancer: who is not let in at one goes to the other."""
 
-    def __init__(self, city: City) -> None:
-        self._city = city
+    def __init__(self, town: City) -> None:
+        self._city = town
         self._over = threading.Event()
         self.statuses: Counter[int] = Counter()
         self.failed: list[str] = []
