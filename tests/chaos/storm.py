@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +16,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from deploy.servers import KafkaCluster, Postgres
+import asyncpg
+import httpx
+from aiokafka.errors import KafkaError
+
+from deploy.servers import KafkaCluster, Missing, Postgres
 from shared.instant import EPOCH
 from shared.wire import decode_event
 from tests.chaos.plan import FAULTS, Fault, Kill, plan
@@ -28,8 +32,8 @@ from tests.town import SERVICES, Town
 HERE = Path(__file__).parent
 SESSION = 6.0
 """Seconds until Kafka gives a silent replica up; the least that a broker allows."""
-FAILPOINT_WITHIN = 20.0
-"""Seconds that an armed process gets to come to its failpoint before it may be killed at random: some are seldom passed."""
+FAILPOINT_WITHIN, START_WITHIN = 15.0, 90.0
+"""Seconds that an armed process gets to come to its failpoint once it serves, and to serve: some failpoints are seldom passed."""
 PATIENCE = 5.0
 """Seconds that the storm waits for its victim to have started: on a slow machine it would else kill nothing but starts."""
 SPOOLS = {"ingest-1": "64MiB", "ingest-2": "32KiB"}
@@ -101,6 +105,9 @@ class Storm:
         self._armed: dict[str, str] = {}
         self._struck_at: dict[str, float] = {}  # killed by us, not buried yet
         self._since: dict[str, float] = {}
+        self._up: dict[str, float] = {}  # since when a replica's process has been seen to serve
+        self._owed: dict[str, list[str]] = defaultdict(list)  # failpoints that a service has not been armed with yet
+        self._http = httpx.AsyncClient(trust_env=False, timeout=2)
         self._positions: dict[tuple[str, str, int], int] = {}
         self._servers = asyncio.Lock()
         self._moods = asyncio.Lock()
@@ -115,7 +122,7 @@ class Storm:
             await self._until("every service answers", self._all_answer, 300)
             await self._publish()
             posting = asyncio.create_task(self.load.run())
-            await self._rage()
+            await self._rage(posting)
             await self._calm()
             self.load.stop()
             await posting
@@ -125,6 +132,7 @@ class Storm:
             for task in [*watching, *self._under_way]:
                 task.cancel()
             await asyncio.gather(*watching, *self._under_way, return_exceptions=True)
+            await self._http.aclose()
 
     def close(self) -> None:
         for process in self.town.processes.values():
@@ -156,6 +164,7 @@ class Storm:
             ours["DRIPLINE_SPOOL_BYTES"] = SPOOLS[name]
         self.town.begin(name, **ours)
         self._since[name] = time.monotonic()
+        self._up.pop(name, None)
         if failpoints:
             self._armed[name] = failpoints
 
@@ -198,48 +207,62 @@ class Storm:
             process.send_signal(signal.SIGKILL)
 
     async def _all_answer(self) -> bool:
-        return all(await asyncio.gather(*(self._answers(replica.port) for replica in self.town.replicas.values())))
+        return all(await asyncio.gather(*map(self._answers, self.town.replicas)))
 
-    async def _answers(self, port: int) -> bool:
+    async def _answers(self, name: str) -> bool:
+        """Whether it serves; its port is taken long before."""
         try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
+            answer = await self._http.get(f"{self.town.replicas[name].url}/healthz")
+        except httpx.HTTPError:
             return False
-        writer.close()
-        return True
+        if answer.status_code == 200:
+            self._up.setdefault(name, time.monotonic())
+        return answer.status_code == 200
 
     # the storm
 
-    async def _rage(self) -> None:
+    async def _rage(self, posting: "asyncio.Task[None]") -> None:
         between = max(1, min(15, self.wanted // len(FAULTS)))
         for step in plan(self.seed, list(self.town.replicas), between, self._pace):
             if self.log.kills >= self.wanted and (between > 1 or self.log.faults.total() >= len(FAULTS)):
                 return
             await asyncio.sleep(step.pause)
+            assert not posting.done(), posting
             match step.do:
-                case Kill(replica, then):
-                    victim = await self._victim(replica)
-                    if then:
-                        self._next[victim] = then
-                    self._kill(victim)
+                case Kill() as kill:
+                    await self._strike(kill)
                 case Fault() as fault:
                     self.log.faults[fault.kind] += 1
                     task = asyncio.create_task(self._careful(fault))
                     self._under_way.add(task)
                     task.add_done_callback(self._under_way.discard)
 
-    async def _victim(self, name: str) -> str:
-        """The replica, or its sibling where this one is on its way to its failpoint; who only just starts gets a moment to do something."""
-        if self._is_on_its_way(name):
-            service, _, number = name.partition("-")
-            name = f"{service}-{3 - int(number)}"
+    async def _strike(self, kill: Kill) -> None:
+        """Kill the replica, or another where this one is on its way to its failpoint. What its service owes arms whoever comes next."""
+        service = kill.replica.partition("-")[0]
+        if kill.then:
+            self._owed[service].append(kill.then)
+        victim = next((name for name in self._from(kill.replica) if not self._is_on_its_way(name)), kill.replica)
         ends = time.monotonic() + PATIENCE
-        while time.monotonic() < ends and (self._is_on_its_way(name) or not await self._answers(self.town.replicas[name].port)):
-            await asyncio.sleep(0.1)
-        return name
+        while time.monotonic() < ends and not await self._answers(victim):
+            await asyncio.sleep(0.2)
+        owed = self._owed[victim.partition("-")[0]]
+        if owed:
+            self._next[victim] = owed.pop(0)
+        self._kill(victim)
+
+    def _from(self, name: str) -> list[str]:
+        """The replica, its siblings, then all others in their order."""
+        service = name.partition("-")[0]
+        siblings = [other for other in self.town.replicas if other.startswith(service) and other != name]
+        return [name, *siblings, *(other for other in self.town.replicas if not other.startswith(service))]
 
     def _is_on_its_way(self, name: str) -> bool:
-        return name in self._armed and time.monotonic() - self._since[name] < FAILPOINT_WITHIN
+        """Armed, and started so lately that it may still come to its failpoint."""
+        now = time.monotonic()
+        if name not in self._armed:
+            return False
+        return now - self._up[name] < FAILPOINT_WITHIN if name in self._up else now - self._since[name] < START_WITHIN
 
     async def _careful(self, fault: Fault) -> None:
         """A fault that cannot be done because another is under way is not this test's business; what it leaves behind is."""
@@ -254,8 +277,11 @@ class Storm:
             "clock_back": self._clock,
             "poison": self._poison,
         }
-        with suppress(OSError, TimeoutError):
-            await works.get(fault.kind, self._mood)(fault)
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            try:
+                await works.get(fault.kind, self._mood)(fault)
+            except Missing as missing:
+                self.log.wounds.append(f"a server did not come back after {fault.kind}: {missing}")
 
     async def _halt(self, fault: Fault) -> None:
         process = self.town.processes[fault.replica]
@@ -327,11 +353,18 @@ class Storm:
     async def _drain(self) -> None:
         """Wait until nothing is on its way any more. Leases and backoffs need not be waited for: the clock goes ahead."""
         ends = time.monotonic() + 240 + self.wanted / 2
-        while (left := await self._left() or await self._unrecorded()) and time.monotonic() < ends:
+        while (left := await self._not_settled()) and time.monotonic() < ends:
             await asyncio.sleep(1.0)
             if left == ["later"]:
                 await self._go_ahead()
         self.log.wounds += [f"not settled: {what}" for what in left]
+
+    async def _not_settled(self) -> list[str]:
+        """As `_left`; a question that a slow machine does not answer in time is asked again."""
+        try:
+            return await self._left() or await self._unrecorded()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
+            return [f"nobody knows what: {error!r}"]
 
     async def _left(self) -> list[str]:
         """What is still on its way; `later` alone where all that is left waits for its time."""
@@ -371,6 +404,10 @@ class Storm:
 
     async def _go_ahead(self) -> None:
         """Set the clock to when the next thing is due. Who is started anew believes it at once; who runs would want a minute's proof."""
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await self._set_ahead()
+
+    async def _set_ahead(self) -> None:
         due = await self._due()
         if due is None:
             return
@@ -386,6 +423,7 @@ class Storm:
         while True:
             await asyncio.sleep(2.0)
             self._weigh()
+            await asyncio.gather(*map(self._answers, list(self._armed)))
             with suppress(Exception):
                 self._compare(await self.records.positions())
 
