@@ -25,6 +25,8 @@ async def unsubscribe(work: Work, delivery: Delivery, at: datetime) -> None:
         return
     lead = (await leads.load_leads(work.conn, [delivery.lead_id])).get(delivery.lead_id)
     consent = lead.consent if lead else wire.Consent()
+    if consent.at is not None:  # who leaves by a mail leaves after he agreed to it, whatever the clock of this replica says
+        at = max(at, consent.at + timedelta(microseconds=1))
     just_told = await _has_just_unsubscribed(work.conn, delivery.address, consent, at)
     addresses = {delivery.address, lead.email or delivery.address if lead else delivery.address}
     await suppress(work, delivery, "marketing", sorted(addresses), at)

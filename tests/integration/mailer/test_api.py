@@ -316,6 +316,20 @@ async def test_who_consents_again_can_unsubscribe_again(house: House) -> None:
     assert len(set(unsubscribed)) == 2
 
 
+async def test_who_leaves_has_left_also_where_this_replica_s_clock_is_behind_the_one_that_took_his_consent(house: House) -> None:
+    consent = wire.Consent(marketing=True, address="ana@example.com", at=house.clock.now() + timedelta(seconds=20))
+    await sent_with_link(house)
+    await house.know(a_lead(consent=consent), sequence=2)
+    async with house.api() as client:
+        await client.post(house.links.unsubscribe_url("m1").removeprefix("https://mail.example"))
+    await house.receive(house.a_send(2))
+    await house.tick()
+    assert (await house.row("m2")).reason == "no_consent"
+    (told,) = (event for event in house.log.events if event.name == "Unsubscribed")
+    assert consent.at is not None
+    assert told.at > consent.at
+
+
 async def test_a_second_unsubscription_is_told_again_unless_it_was_pressed_twice(house: House) -> None:
     """A consent given between the two may be on its way here: the later word must stand wherever the two meet."""
     await sent_with_link(house)
