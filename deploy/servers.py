@@ -6,6 +6,7 @@ Standard library only. Everything listens on 127.0.0.1. `up` keeps its data unde
 the two `export` lines that Dripline needs; `down` stops by pid what `up` started. Kafka is a real one in KRaft mode, its jars fetched once.
 """
 
+import fcntl
 import json
 import os
 import pwd
@@ -281,7 +282,14 @@ class KafkaCluster:
 
 
 def fetch_jars() -> Path:
-    """Kafka's jars, fetched once; a change of the pom fetches them anew."""
+    """Kafka's jars, fetched once, by one of several brokers that start together; a change of the pom fetches them anew."""
+    SERVICES.mkdir(exist_ok=True)
+    with (SERVICES / "kafka-jars.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        return _fetched()
+
+
+def _fetched() -> Path:
     stamp = JARS / ".complete"
     if stamp.exists() and stamp.read_bytes() == POM.read_bytes():
         return JARS
