@@ -5,8 +5,9 @@ Where one process reads everything the log knows. Else each replica knows of its
 
 import uuid
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Row, Table, delete, select
 
 from shared.db import upsert
 from shared.service import Ports
@@ -49,8 +50,13 @@ class Backlogs:
             await connection.execute(delete(BACKLOGS).where(B.consumer_group == group, B.told_at < now - FORGOTTEN))
             rows = (await connection.execute(select(BACKLOGS))).all()
         for place in self._awaits:
-            told = [(row.since, row.told_at) for row in rows if (row.consumer_group, row.topic) == place]
+            told = [(self._of_another(row), row.told_at) for row in rows if (row.consumer_group, row.topic) == place]
             self._told[place] = _oldest(told, now)
+
+    def _of_another(self, row: Row[Any]) -> datetime | None:
+        """Since when another's records wait. Of our own the log knows better: what we said may have been too early, and is over since."""
+        since: datetime | None = row.since
+        return None if row.reader == self._reader else since
 
 
 def _oldest(told: list[tuple[datetime | None, datetime]], now: datetime) -> datetime | None:

@@ -33,7 +33,8 @@ class Replicas:
         self.clock = house.clock
         self.logs = [OneReplicasLog(), OneReplicasLog()]
         self.scoring = [Backlogs(replace(house.ports, log=log), reads=SCORING) for log in self.logs]
-        self.journeys = Backlogs(house.ports, reads=JOURNEYS, awaits=(SCORING, JOURNEYS))
+        self.here = OneReplicasLog()
+        self.journeys = Backlogs(replace(house.ports, log=self.here), reads=JOURNEYS, awaits=(SCORING, JOURNEYS))
         self.hold = Hold(lambda: self.journeys.since(*SCORING), lambda: self.journeys.since(*JOURNEYS))
 
     async def holds(self, *alive: int) -> bool:
@@ -74,3 +75,10 @@ async def test_where_none_reads_any_more_wakes_wait_though_nobody_says_so(replic
     assert await replicas.holds()
     replicas.clock.advance(timedelta(minutes=15))
     assert not await replicas.holds()  # longer than that no walk waits
+
+
+async def test_what_a_replica_said_of_itself_holds_it_no_longer_than_it_is_true(replicas: Replicas) -> None:
+    replicas.here.since = replicas.clock.now() - timedelta(seconds=31)  # before its first records came it knew no better
+    assert await replicas.holds(0, 1)
+    replicas.here.since = None
+    assert not replicas.hold.is_on(replicas.clock.now())
