@@ -16,13 +16,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 from aiokafka.errors import KafkaError
 
 from deploy.servers import KafkaCluster, Missing, Postgres
 from shared.instant import EPOCH
 from shared.wire import decode_event
+from tests.chaos.faults import NOT_NOW, SESSION, Faults
 from tests.chaos.plan import FAULTS, Fault, Kill, plan
 from tests.chaos.records import GROUPS, Records
 from tests.chaos.sinks import MailSink, SalesSink
@@ -30,8 +30,6 @@ from tests.chaos.storm_load import StormLoad
 from tests.town import SERVICES, Town
 
 HERE = Path(__file__).parent
-SESSION = 6.0
-"""Seconds until Kafka gives a silent replica up; the least that a broker allows."""
 FAILPOINT_WITHIN, START_WITHIN = 15.0, 90.0
 """Seconds that an armed process gets to come to its failpoint once it serves, and to serve: some failpoints are seldom passed."""
 PATIENCE = 5.0
@@ -85,7 +83,6 @@ class Storm:
         self._pace = pace
         self.mail, self.sales = mail, sales
         self.log = Log()
-        self._postgres, self._kafka = postgres, kafka
         name = f"storm{seed}x{os.getpid()}"
         postgres.make_database(name)
         self.records = Records(postgres.url(name), name, kafka.bootstrap, name)
@@ -109,8 +106,8 @@ class Storm:
         self._owed: dict[str, list[str]] = defaultdict(list)  # failpoints that a service has not been armed with yet
         self._http = httpx.AsyncClient(trust_env=False, timeout=2)
         self._positions: dict[tuple[str, str, int], int] = {}
-        self._servers = asyncio.Lock()
-        self._moods = asyncio.Lock()
+        self._faults = Faults(self.town, postgres, kafka, self.records, mail, sales)
+        self.log.thrown = self._faults.thrown
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -233,9 +230,15 @@ class Storm:
                     await self._strike(kill)
                 case Fault() as fault:
                     self.log.faults[fault.kind] += 1
-                    task = asyncio.create_task(self._careful(fault))
+                    task = asyncio.create_task(self._do(fault))
                     self._under_way.add(task)
                     task.add_done_callback(self._under_way.discard)
+
+    async def _do(self, fault: Fault) -> None:
+        try:
+            await self._faults.do(fault)
+        except Missing as missing:
+            self.log.wounds.append(f"a server did not come back after {fault.kind}: {missing}")
 
     async def _strike(self, kill: Kill) -> None:
         """Kill the replica, or another where this one is on its way to its failpoint. What its service owes arms whoever comes next."""
@@ -264,81 +267,6 @@ class Storm:
             return False
         return now - self._up[name] < FAILPOINT_WITHIN if name in self._up else now - self._since[name] < START_WITHIN
 
-    async def _careful(self, fault: Fault) -> None:
-        """A fault that cannot be done because another is under way is not this test's business; what it leaves behind is."""
-        works: dict[str, Callable[[Fault], Coroutine[Any, Any, None]]] = {
-            "halt": self._halt,
-            "broker": self._broker,
-            "kafka_away": self._kafka_away,
-            "postgres_restart": self._restart_postgres,
-            "postgres_crash": self._restart_postgres,
-            "postgres_hangs_up": self._hang_up,
-            "clock_ahead": self._clock,
-            "clock_back": self._clock,
-            "poison": self._poison,
-        }
-        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            try:
-                await works.get(fault.kind, self._mood)(fault)
-            except Missing as missing:
-                self.log.wounds.append(f"a server did not come back after {fault.kind}: {missing}")
-
-    async def _halt(self, fault: Fault) -> None:
-        process = self.town.processes[fault.replica]
-        process.send_signal(signal.SIGSTOP)
-        try:
-            await asyncio.sleep(SESSION + fault.seconds)
-        finally:
-            process.send_signal(signal.SIGCONT)
-
-    async def _broker(self, fault: Fault) -> None:
-        broker = self._kafka.brokers[int(fault.seconds * 1000) % len(self._kafka.brokers)]
-        async with self._servers:
-            await asyncio.to_thread(broker.stop, signal.SIGKILL)
-            await asyncio.sleep(fault.seconds)
-            await asyncio.to_thread(broker.start)
-
-    async def _kafka_away(self, fault: Fault) -> None:
-        """Without the majority nothing is acknowledged."""
-        async with self._servers:
-            try:
-                for broker in self._kafka.brokers[1:]:
-                    broker.tell(signal.SIGSTOP)
-                await asyncio.sleep(fault.seconds)
-            finally:
-                for broker in self._kafka.brokers[1:]:
-                    broker.tell(signal.SIGCONT)
-
-    async def _restart_postgres(self, fault: Fault) -> None:
-        async with self._servers:
-            await asyncio.to_thread(self._postgres.stop, signal.SIGQUIT if fault.kind == "postgres_crash" else signal.SIGINT)
-            await asyncio.sleep(fault.seconds / 3)
-            await asyncio.to_thread(self._postgres.start)
-
-    async def _hang_up(self, fault: Fault) -> None:
-        async with self._servers:
-            await self.records.hang_up()
-
-    async def _clock(self, fault: Fault) -> None:
-        async with self._servers:
-            await self.records.skew(timedelta(seconds=fault.seconds * 12 if fault.kind == "clock_ahead" else -fault.seconds * 3))
-
-    async def _mood(self, fault: Fault) -> None:
-        sink, _, mood = fault.kind.partition("_")
-        where = self.mail if sink == "mail" else self.sales
-        async with self._moods:
-            where.mood = mood
-            try:
-                await asyncio.sleep(fault.seconds)
-            finally:
-                where.mood = "fine"
-
-    async def _poison(self, fault: Fault) -> None:
-        for topic in GROUPS:
-            value = f"\x00 nobody reads {len(self.log.thrown)} of {self.seed}".encode()
-            self.log.thrown[value] = (topic, False)
-            self.log.thrown[value] = (topic, await self.records.throw(topic, value))
-
     # the calm
 
     async def _calm(self) -> None:
@@ -363,7 +291,7 @@ class Storm:
         """As `_left`; a question that a slow machine does not answer in time is asked again."""
         try:
             return await self._left() or await self._unrecorded()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
+        except (*NOT_NOW, KafkaError) as error:
             return [f"nobody knows what: {error!r}"]
 
     async def _left(self) -> list[str]:
@@ -404,7 +332,7 @@ class Storm:
 
     async def _go_ahead(self) -> None:
         """Set the clock to when the next thing is due. Who is started anew believes it at once; who runs would want a minute's proof."""
-        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*NOT_NOW):
             await self._set_ahead()
 
     async def _set_ahead(self) -> None:
