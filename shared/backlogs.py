@@ -4,12 +4,14 @@ Where one process reads everything the log knows. Else each replica knows of its
 """
 
 import uuid
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, Table, delete, select
 
 from shared.db import upsert
+from shared.errors import Outage
 from shared.service import Ports
 from shared.tables import BacklogRow
 
@@ -34,7 +36,10 @@ class Backlogs:
         self._told: dict[tuple[str, str], datetime | None] = {}
 
     def since(self, group: str, topic: str) -> datetime | None:
-        """When the oldest record came that the group has not settled; None when it has caught up, or nothing is known of it."""
+        """When the oldest record came that the group has not settled; None when it has caught up, or nobody ever read for it.
+
+        Raises Outage while our own part of it is not known.
+        """
         moments = (self._ports.log.backlog_since(group, topic), self._told.get((group, topic)))
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -42,16 +47,22 @@ class Backlogs:
         """A chore: tell the others, and see what they told. Nothing where this process alone has the database."""
         if self._ports.database.changes() is not None:
             return
-        now, (group, topic) = self._ports.clock.now(), self._reads
-        mine = {"consumer_group": group, "topic": topic, "reader": self._reader}
-        news = {"since": self._ports.log.backlog_since(group, topic), "told_at": now}
+        now, (group, _) = self._ports.clock.now(), self._reads
         async with self._ports.database.transaction() as connection:
-            await upsert(connection, BACKLOGS, [mine | news], ["consumer_group", "topic", "reader"])
+            await upsert(connection, BACKLOGS, self._news(now), ["consumer_group", "topic", "reader"])
             await connection.execute(delete(BACKLOGS).where(B.consumer_group == group, B.told_at < now - FORGOTTEN))
             rows = (await connection.execute(select(BACKLOGS))).all()
         for place in self._awaits:
             told = [(self._of_another(row), row.told_at) for row in rows if (row.consumer_group, row.topic) == place]
             self._told[place] = _oldest(told, now)
+
+    def _news(self, now: datetime) -> list[dict[str, Any]]:
+        """What we tell; nothing while we do not know it: then what was told last counts."""
+        group, topic = self._reads
+        with suppress(Outage):
+            since = self._ports.log.backlog_since(group, topic)
+            return [{"consumer_group": group, "topic": topic, "reader": self._reader, "since": since, "told_at": now}]
+        return []
 
     def _of_another(self, row: Row[Any]) -> datetime | None:
         """Since when another's records wait. Of our own the log knows better: what we said may have been too early, and is over since."""

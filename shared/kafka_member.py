@@ -37,7 +37,7 @@ class Readership(Watched, Protocol):
     """What a member knows of whom it fetches for."""
 
     async def stored(self, partition: int) -> int | None: ...
-    def stand(self, offsets: Mapping[int, tuple[int, int]]) -> None: ...
+    def stand(self, offsets: Mapping[int, tuple[int, int, int]]) -> None: ...
     def leave(self, numbers: Sequence[int]) -> None: ...
     def fill(self, number: int, records: Sequence[ConsumerRecord], high: int | None) -> None: ...
     def fail(self, error: Exception) -> None: ...
@@ -197,7 +197,10 @@ class Member(ConsumerRebalanceListener):
     async def _assigned(self, assigned: "Sequence[TopicPartition]") -> None:
         consumer = self._consumer
         self._watch.joined()
-        if consumer is None or not assigned:
+        if consumer is None:
+            return
+        if not assigned:
+            self._of.stand({})  # there are more of us than partitions
             return
         consumer.pause(*assigned)  # before anything is awaited
         self._placing = asyncio.ensure_future(self._told(partial(self._place, consumer, sorted(assigned))))
@@ -208,7 +211,7 @@ class Member(ConsumerRebalanceListener):
             try:
                 stored = {place: await self._of.stored(place.partition) for place in places}
                 found = await self._checked(consumer, places, stored)
-                for place, (_, offset) in found.items():
+                for place, (_, offset, _) in found.items():
                     consumer.seek(place, offset)
                 self._of.stand({place.partition: offsets for place, offsets in found.items()})
                 consumer.resume(*places)
@@ -223,15 +226,15 @@ class Member(ConsumerRebalanceListener):
 
     async def _checked(
         self, consumer: AIOKafkaConsumer, places: "Sequence[TopicPartition]", stored: "Mapping[TopicPartition, int | None]"
-    ) -> "dict[TopicPartition, tuple[int, int]]":
-        """Where each begins and where to read on; raises ConfigurationError where the topic no longer holds that, or never did."""
+    ) -> "dict[TopicPartition, tuple[int, int, int]]":
+        """Where each begins, where to read on, where it ends. Raises ConfigurationError where the topic does not hold that (any more)."""
         begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-        found: dict[TopicPartition, tuple[int, int]] = {}
+        found: dict[TopicPartition, tuple[int, int, int]] = {}
         for place in places:
             offset = stored[place]
             if offset is not None and not begins[place] <= offset <= ends[place]:
                 raise self._lost(place, offset, begins[place], ends[place])
-            found[place] = (begins[place], begins[place] if offset is None else offset)
+            found[place] = (begins[place], begins[place] if offset is None else offset, ends[place])
         return found
 
     def _lost(self, place: TopicPartition, offset: int, begins: int | None = None, ends: int | None = None) -> ConfigurationError:

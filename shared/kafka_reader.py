@@ -49,6 +49,7 @@ class KafkaSubscription:
         self._home: asyncio.AbstractEventLoop | None = None
         self._guard = threading.Lock()  # shelves are filled on Kafka's loop and emptied on ours
         self._shelves: dict[int, _Shelf] = {}
+        self._is_placed = False  # whether it is known which partitions are ours
         self._turn = 0
         self._waiter: asyncio.Future[None] | None = None
         self._fault: Exception | None = None
@@ -76,14 +77,17 @@ class KafkaSubscription:
         await self._thread.run(self._member.seek(partition, stored))
 
     def backlog_since(self) -> datetime | None:
-        with self._guard:
-            moments = [_next_at(shelf) for shelf in self._shelves.values()]
-        return min((moment for moment in moments if moment is not None), default=None)
+        return self._oldest(_next_at)
 
     def unsettled_since(self) -> datetime | None:
         """As `backlog_since`, with the batch handed out last until the next is asked for."""
+        return self._oldest(lambda shelf: shelf.in_hand or _next_at(shelf))
+
+    def _oldest(self, moment_of: Callable[[_Shelf], datetime | None]) -> datetime | None:
         with self._guard:
-            moments = [shelf.in_hand or _next_at(shelf) for shelf in self._shelves.values()]
+            if not self._is_placed or any(map(_is_unknown, self._shelves.values())):
+                raise Outage(f"how much of {self.name} waits for {self.group} is not known before Kafka has handed it out")
+            moments = [moment_of(shelf) for shelf in self._shelves.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def lag(self) -> dict[int, int]:
@@ -93,6 +97,8 @@ class KafkaSubscription:
 
     async def close(self) -> None:
         await self._thread.run(self._member.stop())
+        with self._guard:
+            self._is_placed, self._shelves = True, {}  # from here on nothing waits for us
         if self._waiter is not None:
             self._waiter.cancel()
 
@@ -128,14 +134,16 @@ class KafkaSubscription:
         asked = self._positions.position(self.group, self.name, partition)
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self._home))
 
-    def stand(self, offsets: Mapping[int, tuple[int, int]]) -> None:
-        """These partitions, each with its beginning, are read from there on; nothing fetched before counts."""
+    def stand(self, offsets: Mapping[int, tuple[int, int, int]]) -> None:
+        """These partitions, each with its beginning and its end, are read from there on; nothing fetched before counts."""
         with self._guard:
-            for number, (begins, offset) in offsets.items():
-                self._shelves[number] = _Shelf(offset, offset, begins)
+            self._is_placed = True
+            for number, (begins, offset, ends) in offsets.items():
+                self._shelves[number] = _Shelf(offset, offset, begins, high=ends)
 
     def leave(self, numbers: Sequence[int]) -> None:
         with self._guard:
+            self._is_placed = False
             for number in numbers:
                 self._shelves.pop(number, None)
 
@@ -196,6 +204,11 @@ def _moment(record: "ConsumerRecord") -> datetime:
 
 def _first_at(shelf: _Shelf) -> datetime | None:
     return _moment(shelf.records[0]) if shelf.records else None
+
+
+def _is_unknown(shelf: _Shelf) -> bool:
+    """Whether something lies there of which nothing has come."""
+    return shelf.high > shelf.expected and not shelf.records and shelf.newest is None
 
 
 def _next_at(shelf: _Shelf) -> datetime | None:

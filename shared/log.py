@@ -62,7 +62,7 @@ class Subscription(Protocol):
     def backlog_since(self) -> datetime | None:
         """When the log took the oldest record not yet handed out; None when caught up.
 
-        Before the first `next` it may be too early, never too late.
+        Before the first `next` it may be too early, never too late. Raises Outage while it is not known.
         """
         ...
 
@@ -88,6 +88,7 @@ class Log(Protocol):
         """When the log took the oldest record that a group has not settled: a batch is, once the next is asked for. None when caught up.
 
         Before the group's first `next` it may be too early, never too late. None too where nobody here subscribes for the group.
+        Raises Outage while it is not known: until the log has let us read, and what waits has come.
         """
         ...
 

@@ -4,13 +4,16 @@ event ──► topic `events` ──► scoring ──► topic `activities` �
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+
+from shared.errors import Outage
 
 BEARABLE = timedelta(seconds=30)
 LONGEST_HOLD = timedelta(minutes=15)
+UNKNOWN = datetime.min.replace(tzinfo=UTC)
 
 Backlog = Callable[[], datetime | None]
-"""When the oldest record came that is not settled; None when caught up."""
+"""When the oldest record came that is not settled; None when caught up. Raises Outage while that is not known."""
 
 
 class Hold:
@@ -18,7 +21,7 @@ class Hold:
 
     What scoring makes of an old backlog is young on the next topic: so once on, it stays on until journeys has also handled what was
     there when scoring had caught up. Nobody asks while nothing is to be woken: if all that waits came after the last asking, an earlier
-    hold is over.
+    hold is over. Where it is not known what waits, all may be waiting.
     """
 
     def __init__(self, events: Backlog, activities: Backlog) -> None:
@@ -30,7 +33,10 @@ class Hold:
 
     def is_on(self, now: datetime) -> bool:
         """Asked at every beat that has something to wake."""
-        events, activities = self._events(), self._activities()
+        try:
+            events, activities = self._events(), self._activities()
+        except Outage:
+            events = activities = UNKNOWN
         oldest = min((moment for moment in (events, activities) if moment is not None), default=None)
         if self._is_forgotten(oldest, now):
             self._since = self._caught_up_at = None
@@ -44,7 +50,7 @@ class Hold:
     def _is_forgotten(self, oldest: datetime | None, now: datetime) -> bool:
         if self._asked_at is None or now - self._asked_at <= BEARABLE:
             return False
-        return oldest is None or oldest > self._asked_at
+        return oldest is None or oldest is UNKNOWN or oldest > self._asked_at
 
     def _is_behind(self, oldest: datetime | None, activities: datetime | None, now: datetime) -> bool:
         if oldest is not None and now - oldest > BEARABLE:

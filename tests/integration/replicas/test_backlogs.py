@@ -9,6 +9,7 @@ import pytest
 
 from services.journeys.hold import Hold
 from shared.backlogs import Backlogs
+from shared.errors import Outage
 from shared.wire import ACTIVITIES, EVENTS
 from tests.fakes import RecordingLog
 from tests.journeys_house import House
@@ -21,8 +22,11 @@ class OneReplicasLog(RecordingLog):
     """Knows since when records wait in the partitions of one replica."""
 
     since: datetime | None = None
+    known: bool = True
 
     def backlog_since(self, group: str, topic: str) -> datetime | None:
+        if not self.known:
+            raise Outage("not let in yet")
         return self.since
 
 
@@ -82,3 +86,19 @@ async def test_what_a_replica_said_of_itself_holds_it_no_longer_than_it_is_true(
     assert await replicas.holds(0, 1)
     replicas.here.since = None
     assert not replicas.hold.is_on(replicas.clock.now())
+
+
+async def test_who_does_not_know_yet_says_nothing_and_what_was_said_before_counts(replicas: Replicas) -> None:
+    replicas.logs[0].since = replicas.clock.now() - timedelta(seconds=31)
+    assert await replicas.holds(0)
+    replicas.logs[0].since, replicas.logs[0].known = None, False
+    assert await replicas.holds(0)  # its partitions are being shared out anew: they are no emptier for that
+    replicas.logs[0].known = True
+    assert not await replicas.holds(0)
+
+
+async def test_a_replica_that_is_not_let_in_yet_wakes_nobody(replicas: Replicas) -> None:
+    replicas.here.known = False
+    assert await replicas.holds(0, 1)
+    replicas.here.known = True
+    assert not await replicas.holds(0, 1)

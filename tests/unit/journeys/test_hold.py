@@ -5,6 +5,7 @@ from datetime import datetime
 import pytest
 
 from services.journeys.hold import Hold
+from shared.errors import Outage
 from tests.builders import NOON
 from tests.unit.journeys.stage import later
 
@@ -16,6 +17,20 @@ class Waiting:
         self.events: datetime | None = None
         self.activities: datetime | None = None
         self.hold = Hold(lambda: self.events, lambda: self.activities)
+
+
+class Unknown:
+    """A backlog of events of which nothing is known yet."""
+
+    def __init__(self) -> None:
+        self.known = False
+        self.since: datetime | None = None
+        self.hold = Hold(self.ask, lambda: None)
+
+    def ask(self) -> datetime | None:
+        if not self.known:
+            raise Outage("not let in yet")
+        return self.since
 
 
 @pytest.mark.parametrize("topic", ["events", "activities"])
@@ -72,3 +87,24 @@ def test_a_young_backlog_alone_holds_nothing():
     waiting = Waiting()
     waiting.activities = later("59s")
     assert not waiting.hold.is_on(later("1m"))
+
+
+def test_while_nobody_knows_what_waits_it_holds_for_a_quarter_of_an_hour():
+    waiting = Unknown()
+    assert all(waiting.hold.is_on(later(f"{seconds}s")) for seconds in range(60, 960, 30))
+    assert not waiting.hold.is_on(later("16m"))
+
+
+def test_what_is_known_at_last_ends_the_hold_or_goes_on_with_it():
+    waiting = Unknown()
+    assert waiting.hold.is_on(later("1m"))
+    waiting.known, waiting.since = True, NOON
+    assert waiting.hold.is_on(later("1m1s"))
+    waiting.since = None
+    assert not waiting.hold.is_on(later("1m2s"))
+
+
+def test_what_is_not_known_today_has_nothing_to_do_with_the_hold_of_yesterday():
+    waiting = Unknown()
+    assert waiting.hold.is_on(later("1m"))
+    assert waiting.hold.is_on(later("24h"))
