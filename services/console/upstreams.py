@@ -18,6 +18,8 @@ SECONDS = 10.0
 COUNTING_SECONDS = 60.0
 """And how long where it counts millions of rows."""
 CONNECT_SECONDS = 2.0
+LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=1.0)
+"""A connection that was at rest for a second is not used again: a replica that stops takes longer than that to take its leave."""
 UNAVAILABLE = 503
 SAFE = frozenset({"GET", "HEAD"})
 """What may be asked twice; anything else only where nothing was sent yet."""
@@ -61,8 +63,8 @@ class HttpUpstreams:
     """Upstreams behind httpx clients; redirects are answers, and proxies of the environment are left aside.
 
     Each event loop has clients of its own: connections belong to the loop that opened them. A service may have several replicas: any may
-    answer, and the one that did last is asked first. One that cannot be reached is passed over for the next, one that broke off or is not
-    ready as well, where asking twice does no harm.
+    answer, and the one that did last is asked first, unless it took its leave with that answer. One that cannot be reached is passed over
+    for the next, one that broke off or is not ready as well, where asking twice does no harm.
     """
 
     def __init__(self, makers: Mapping[str, Callable[[], list[httpx.AsyncClient]]]) -> None:
@@ -102,7 +104,7 @@ class HttpUpstreams:
                 continue
             if found.status != UNAVAILABLE or method not in SAFE or len(replicas) == 1:
                 replicas.remove(client)
-                replicas.insert(0, client)
+                replicas.insert(len(replicas) if _takes_leave(found) else 0, client)
                 return found
             refusal = found
         if refusal is not None:
@@ -132,8 +134,13 @@ async def _ask(
     return Answer(answer.status_code, tuple(answer.headers.multi_items()), answer.content)
 
 
+def _takes_leave(answer: Answer) -> bool:
+    """Whether it was the last one on its connection: so answers who is about to stop."""
+    return any(name.lower() == "connection" and value.lower() == "close" for name, value in answer.headers)
+
+
 def _reaching(urls: str) -> list[httpx.AsyncClient]:
-    return [_client(url.strip(), httpx.AsyncHTTPTransport()) for url in urls.split(",")]
+    return [_client(url.strip(), httpx.AsyncHTTPTransport(limits=LIMITS)) for url in urls.split(",")]
 
 
 def _calling(name: str, app: ASGIApp) -> list[httpx.AsyncClient]:

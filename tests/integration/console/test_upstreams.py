@@ -114,6 +114,31 @@ async def test_of_several_replicas_any_may_answer(nobody: str):
         await upstreams.close()
 
 
+async def taking_leave() -> AsyncIterator[str]:
+    """A server that says with its answer that there is none after it."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_replica_that_takes_its_leave_is_asked_last_from_then_on():
+    async for going in taking_leave():
+        async for staying in serving():
+            upstreams = HttpUpstreams.at({"scoring": f"{going},{staying}"})
+            first = await upstreams.request("scoring", "POST", "/echo/", body=b"said")
+            second = await upstreams.request("scoring", "POST", "/echo/", body=b"said")
+            assert (first.body, b'"body":"said"' in second.body) == (b"", True)
+            await upstreams.close()
+
+
 async def breaking_off(times: int) -> AsyncIterator[tuple[str, list[bytes]]]:
     """A server that so many times reads a request and closes; then it answers 200."""
     asked: list[bytes] = []
