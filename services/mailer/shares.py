@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.mailer.lanes import RELAY
-from services.mailer.rates import BEAT, SECOND, Share, lease
+from services.mailer.rates import BEAT, LEEWAY, SECOND, Share, lease
 from services.mailer.tables import RATES
 from shared.db import Database, among, insert_new, upsert
 
@@ -44,9 +44,16 @@ class Shares:
             raise
 
     def _take(self, name: str, rates: Rates, free_from: datetime | None, most: int, now: datetime) -> None:
-        """A domain's slots are of use only to who has slots for mail at all: nobody takes them further ahead than these."""
-        ahead = self._shares[RELAY].end - now if RELAY in rates and name != RELAY else SECOND
-        self._shares[name] = share = lease(rates[name], free_from, now, most, ahead)
+        """A domain's slots are of use only to who has slots for mail at all: nobody takes them without these, or further ahead.
+
+        They wait for the next of these: two slow rates, whose slots never come at one time, would else hold a mail up for ever.
+        """
+        ahead, leeway = SECOND, LEEWAY
+        if RELAY in rates and name != RELAY:
+            of_all = self._shares[RELAY].fresh(now)
+            ahead, leeway = min(SECOND, of_all.last + LEEWAY - now), LEEWAY + of_all.every
+            most = most if of_all.count else 0
+        self._shares[name] = share = lease(rates[name], free_from, now, most, ahead, leeway)
         self._asks_at[name] = now if share.count == most else now + max(ahead, BEAT)
 
     def open(self, lane: str, now: datetime) -> int:

@@ -235,3 +235,23 @@ async def test_a_sender_that_is_warm_is_counted_no_more(house: House) -> None:
     async with house.database.reading() as connection:
         assert (await connection.execute(select(WARM_UPS.c.used))).scalar_one() == 0
     assert len(sent(house)) == 71
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_a_domains_slot_waits_for_the_next_slot_of_all_mail(house: House, replicas: int) -> None:
+    """Both slow, their slots never come together: a mail that needs one of each must not wait for ever."""
+    await with_rules(house, "rate: {per_second: 0.5, per_domain: {slow.example: 0.25}}")
+    await house.know(a_lead(id="slow", email="bo@slow.example", consent=wire.replace(CONSENT, address="bo@slow.example")))
+    relay = Timed(house)
+    schedulers = [house.new_scheduler(relay=relay) for _ in range(replicas)]
+    await transactional(house, 40, first=100)
+    await transactional(house, 1, lead_id="slow", priority=1)
+    await pass_time(house, 11 * SECOND, *schedulers)
+    house.clock.advance(BEAT / 4)
+    await transactional(house, 4, first=10, lead_id="slow", priority=1)
+    for _ in range(5):
+        await pass_time(house, 4 * SECOND, *schedulers)
+        house.clock.advance(BEAT / 4)  # no replica beats as evenly as slots lie
+    assert sum(1 for _, recipient in relay.came if recipient == "bo@slow.example") == 5
+    assert relay.busiest(4 * SECOND, "slow.example") <= 2
+    assert 14 <= len(relay.came) <= 17
