@@ -100,7 +100,7 @@ class Writer:
                 self._fail(taken, Outage(f"Kafka at {self._cluster.bootstrap} gave no answer to an append within its time"))
                 await self._drop_producer()
             except Exception as error:  # noqa: BLE001 - the writer outlives whatever happens; who appended is told
-                self._fail(taken, error if isinstance(error, DriplineError) else Outage(f"Kafka: {error!r}"))
+                self._fail(taken, _told(error))
                 await self._drop_producer()
 
     def _take(self) -> list[Append]:
@@ -259,6 +259,11 @@ def _is_bystander(parcel: _Parcel, error: BaseException, lost_order: bool) -> bo
     if isinstance(error, REFUSED):
         return len(parcel.owners) > 1
     return lost_order and isinstance(error, kafka.OutOfOrderSequenceNumber)
+
+
+def _told(error: Exception) -> Outage:
+    """A setting that went wrong while we run, as a certificate that is being replaced, is told, and tried again like any outage."""
+    return Outage(str(error) if isinstance(error, DriplineError) else f"Kafka: {error!r}")
 
 
 def _translated(error: BaseException, topic: str) -> DriplineError:

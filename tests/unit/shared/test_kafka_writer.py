@@ -22,6 +22,16 @@ async def test_what_nobody_waits_for_any_more_is_not_sent():
     await writer.close()
 
 
+async def test_a_certificate_that_is_gone_while_we_run_is_an_outage_that_names_its_setting():
+    """Ingest keeps on its own disk what an outage keeps from Kafka, and nothing else."""
+    writer = Writer(Cluster("127.0.0.1:1", protocol="SSL", ca_file="/nowhere/ca.pem"))
+    append = Append("events", [("k", b"value")], 1, asyncio.get_running_loop().create_future())
+    writer.take(append)
+    with pytest.raises(Outage, match=r"DRIPLINE_KAFKA_CA_FILE: /nowhere/ca\.pem"):
+        await append.done
+    await writer.close()
+
+
 async def test_what_comes_to_a_writer_that_has_ended_is_an_outage():
     writer = Writer(Cluster("127.0.0.1:1"))
     await writer.close()
