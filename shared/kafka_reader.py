@@ -123,7 +123,8 @@ class KafkaSubscription:
             records += found
             offsets += [one.offset] * len(found)
             shelf.expected = one.offset + 1
-        shelf.newest, shelf.in_hand = records[-1].at, records[0].at
+        if records:  # of what was erased nothing is left but its place
+            shelf.newest, shelf.in_hand = records[-1].at, records[0].at
         return Batch(self.name, number, position, shelf.expected, tuple(records), tuple(offsets), position == shelf.begins)
 
     # what the group's member calls, on Kafka's loop

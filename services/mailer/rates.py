@@ -64,7 +64,7 @@ class Share:
 def lease(
     per_second: float, free_from: datetime | None, now: datetime, most: int, ahead: timedelta = SECOND, leeway: timedelta = LEEWAY
 ) -> Share:
-    """The slots from the first free one to so far `ahead`, a second at most, and no more than `most`; what comes after is free from then on.
+    """The slots from the first free one to so far `ahead`, a second at most, and no more than `most`; what comes after them is free.
 
     A `free_from` too far ahead was written under a slower rate, or before the clock was set right.
     """

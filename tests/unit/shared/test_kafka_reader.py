@@ -1,5 +1,6 @@
 """What a reader on Kafka knows of its backlog: nothing, until Kafka has let it in and its records have come. Without a broker."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -45,9 +46,9 @@ def reader() -> Iterator[Reader]:
     thread.close()
 
 
-def record(offset: int) -> ConsumerRecord:
+def record(offset: int, value: bytes = b"v") -> ConsumerRecord:
     milliseconds = (CAME - EPOCH) // timedelta(milliseconds=1)
-    return ConsumerRecord("events", 0, offset, milliseconds, 0, b"k", b"v", None, 1, 1, ())
+    return ConsumerRecord("events", 0, offset, milliseconds, 0, b"k", value, None, 1, len(value), ())
 
 
 def test_how_far_behind_it_is_nobody_knows_before_kafka_has_let_it_in(reader: Reader):
@@ -68,4 +69,18 @@ def test_while_partitions_are_shared_out_anew_nobody_knows_and_who_gets_none_is_
     reader.subscription.leave([0])
     assert reader.is_unknown()
     reader.subscription.stand({})
+    assert reader.backlog() is None
+
+
+NOTHING = b'{"parcel":1,"type":"track","source":"s","trusted":false,"historical":false,"received_at":"2027-03-01T00:00:00Z","items":[]}'
+
+
+@pytest.mark.parametrize("value", [b'{"type":"erased"}', NOTHING])
+async def test_a_record_with_nothing_in_it_is_passed_by_and_stops_nobody(reader: Reader, value: bytes):
+    subscription = reader.subscription
+    subscription.stand({0: (0, 0, 1)})
+    subscription.fill(0, [record(0, value)], 1)
+    subscription._home = asyncio.get_running_loop()  # who asked for the first batch
+    batch = await subscription.next(10)
+    assert (batch.position, batch.next_offset, batch.records) == (0, 1, ())
     assert reader.backlog() is None
