@@ -23,6 +23,8 @@ LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepali
 UNAVAILABLE = 503
 SAFE = frozenset({"GET", "HEAD"})
 """What may be asked twice; anything else only where nothing was sent yet."""
+PIXEL = "/v1/pixel"
+"""Where a GET may be an event, and one without a `messageId` would count twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,10 @@ class HttpUpstreams:
                 found = await _ask(client, method, _target(path, params), headers, body, _patience(path))
             except httpx.HTTPError as error:
                 failed = error
-                if not _may_ask_again(method, error):
+                if not _may_ask_again(_is_safe(method, path), error):
                     break
                 continue
-            if found.status != UNAVAILABLE or method not in SAFE or len(replicas) == 1:
+            if found.status != UNAVAILABLE or not _is_safe(method, path) or len(replicas) == 1:
                 replicas.remove(client)
                 replicas.insert(len(replicas) if _takes_leave(found) else 0, client)
                 return found
@@ -151,11 +153,15 @@ def _patience(path: str) -> httpx.Timeout:
     return httpx.Timeout(COUNTING_SECONDS if path.startswith("/api/audit") else SECONDS, connect=CONNECT_SECONDS)
 
 
-def _may_ask_again(method: str, error: httpx.HTTPError) -> bool:
+def _is_safe(method: str, path: str) -> bool:
+    return method in SAFE and not path.startswith(PIXEL)
+
+
+def _may_ask_again(safe: bool, error: httpx.HTTPError) -> bool:
     """Whoever is slow is not asked again: the caller has waited long enough."""
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return True
-    return method in SAFE and not isinstance(error, httpx.TimeoutException)
+    return safe and not isinstance(error, httpx.TimeoutException)
 
 
 def _client(url: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:

@@ -162,12 +162,13 @@ async def test_a_replica_that_broke_off_is_asked_again_only_where_that_does_no_h
         assert (await upstreams.request("scoring", "GET", "/")).status == 200
         assert len(asked) == 2
         await upstreams.close()
-    async for url, asked in breaking_off(1):
-        upstreams = HttpUpstreams.at({"scoring": url})
-        with pytest.raises(Outage):
-            await upstreams.request("scoring", "POST", "/")
-        assert len(asked) == 1
-        await upstreams.close()
+    for method, path in (("POST", "/"), ("GET", "/v1/pixel")):  # a pixel is a GET, and an event
+        async for url, asked in breaking_off(1):
+            upstreams = HttpUpstreams.at({"scoring": url})
+            with pytest.raises(Outage):
+                await upstreams.request("scoring", method, path)
+            assert len(asked) == 1
+            await upstreams.close()
 
 
 async def test_proxies_of_the_environment_are_left_aside(monkeypatch: pytest.MonkeyPatch):
