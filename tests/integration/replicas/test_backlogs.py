@@ -39,6 +39,7 @@ class Replicas:
         self.scoring = [Backlogs(replace(house.ports, log=log), reads=SCORING) for log in self.logs]
         self.here = OneReplicasLog()
         self.journeys = Backlogs(replace(house.ports, log=self.here), reads=JOURNEYS, awaits=(SCORING, JOURNEYS))
+        self.another = Backlogs(house.ports, reads=JOURNEYS)
         self.hold = Hold(lambda: self.journeys.since(*SCORING), lambda: self.journeys.since(*JOURNEYS))
 
     async def holds(self, *alive: int) -> bool:
@@ -102,3 +103,28 @@ async def test_a_replica_that_is_not_let_in_yet_wakes_nobody(replicas: Replicas)
     assert await replicas.holds(0, 1)
     replicas.here.known = True
     assert not await replicas.holds(0, 1)
+
+
+async def test_what_scoring_made_of_its_backlog_is_handled_by_every_replica_before_one_wakes(replicas: Replicas) -> None:
+    replicas.logs[0].since = replicas.clock.now() - timedelta(seconds=31)
+    await replicas.another.share()
+    assert await replicas.holds(0)
+    replicas.clock.advance(timedelta(seconds=1))
+    replicas.logs[0].since = None
+    assert await replicas.holds(0)  # the other has not spoken since: what scoring published may lie in its partitions
+    replicas.clock.advance(timedelta(seconds=1))
+    await replicas.another.share()
+    assert not await replicas.holds(0)
+
+
+async def test_before_it_has_heard_of_the_others_a_replica_wakes_nobody(replicas: Replicas) -> None:
+    assert replicas.hold.is_on(replicas.clock.now())
+    assert not await replicas.holds(0)
+
+
+async def test_a_replica_that_left_in_peace_is_never_taken_for_one_that_is_behind(replicas: Replicas) -> None:
+    await replicas.another.share()
+    for _ in range(40):
+        assert not await replicas.holds(0)
+        replicas.clock.advance(timedelta(seconds=1))
+        assert not replicas.hold.is_on(replicas.clock.now())
