@@ -123,10 +123,18 @@ class DataFolder:
             )
 
     def _check_not_moved(self) -> None:
-        """Raises ConfigurationError where this folder is done: run again, it would send what is sent elsewhere."""
+        """Raises ConfigurationError where this folder is done, or may be: run again, it would send what is sent elsewhere."""
         path = self.path / self.MOVED
-        if path.exists() and (note := json.loads(path.read_text()))["state"] == "done":
+        if not path.exists():
+            return
+        note = json.loads(path.read_text())
+        if note["state"] == "done":
             raise ConfigurationError(f"{self.path}: has moved to {note['to']}, which goes on from it; choose another folder with --data")
+        if note["state"] == "ending":
+            raise ConfigurationError(
+                f"{self.path}: a move to {note['to']} broke off at its very end, and may be done; run the same `dripline migrate --from` "
+                f"again, which ends it. Remove {path} only if nothing of it is to stay there"
+            )
 
     def _in_use(self) -> str:
         announced = self.path / "run.json"

@@ -2,7 +2,8 @@
 
 the folder, locked ──rows──► one transaction in PostgreSQL ◄──positions── unread records ──► Kafka
 The transaction is the move: killed before its commit nothing has moved, and the next try begins anew; what a try left on Kafka lies before
-the positions that the next one stores. `moved.json` in the folder tells the tries apart, and keeps `run` off a folder that has moved.
+the positions that the next one stores. `moved.json` in the folder tells the tries apart, and keeps `run` off a folder that has moved, or
+may have: one killed at the commit.
 """
 
 import asyncio
@@ -62,10 +63,11 @@ async def _move(folder: DataFolder, settings: ServeSettings, move_id: str, repor
             if await _noted(target) == move_id:
                 return Moved(again=True)
             moved = await _fill(folder, target, log, move_id, report)
+            folder.write_private(folder.MOVED, json.dumps(_read(folder) | {"state": "ending"}))
             passing("moving.before_commit")
         passing("moving.after_commit")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise Outage(f"the database broke off, so nothing has moved: {error!r}; run the same command again") from error
+        raise Outage(f"the database broke off: {error!r}; run the same command again, which begins anew, or says that all had moved") from error
     finally:
         await log.close()
         await target.close()
@@ -118,7 +120,7 @@ async def _store(target: asyncpg.Connection, places: Places) -> None:
 
 async def _refuse_strange_topics(folder: DataFolder, log: KafkaLog) -> None:
     """A topic holds nothing but what an earlier try of this move has left there."""
-    if _read(folder)["state"] == "under way":
+    if _read(folder)["state"] != "begun":
         return
     filled = [topic for topic in READERS if any(end > 0 for _, end in (await log.bounds(topic)).values())]
     if filled:

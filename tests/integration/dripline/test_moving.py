@@ -33,6 +33,7 @@ from services.scoring.settings import ScoringSettings
 from shared.clock import real_now
 from shared.database_clock import DatabaseClock
 from shared.db import Database
+from shared.errors import ConfigurationError
 from shared.housekeeping import keep_house
 from shared.kafka_cluster import Cluster
 from shared.kafka_log import KafkaLog
@@ -215,6 +216,8 @@ async def test_a_folder_moves_is_killed_on_the_way_and_goes_on_where_it_stood(fo
     killed = await asyncio.to_thread(target.move, DRIPLINE_FAILPOINTS="moving.after_commit=kill")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert await target.ask("SELECT count(*) FROM scoring_lead") == 4 * EACH
+    with pytest.raises(ConfigurationError, match="may be done; run the same"), folder.locked():
+        pass
     moved = await asyncio.to_thread(target.move)
     assert moved.returncode == 0, moved.stderr
     assert json.loads(moved.stdout)["again"] is True
