@@ -67,7 +67,9 @@ async def _move(folder: DataFolder, settings: ServeSettings, move_id: str, repor
             passing("moving.before_commit")
         passing("moving.after_commit")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise Outage(f"the database broke off: {error!r}; run the same command again, which begins anew, or says that all had moved") from error
+        raise Outage(
+            f"the database broke off: {error!r}; run the same command again, which begins anew, or says that all had moved"
+        ) from error
     finally:
         await log.close()
         await target.close()
