@@ -130,6 +130,8 @@ class Spool:
     async def _hand_over(self, topic: str, records: Records, send: Send) -> None:
         try:
             await send(topic, records)
+        except ConfigurationError as wrong:  # of Kafka's settings: none of these records is damaged
+            raise Outage(str(wrong)) from wrong
         except InvalidMessage as why:
             if len(records) == 1:
                 logger.error("spool.refused", topic=topic, folder=str(self._folder), code=why.code, why=str(why))

@@ -175,6 +175,21 @@ async def test_what_kafka_refuses_holds_nobody_up_and_is_kept_for_people(reopen,
     assert survey(tmp_path / "spool") == ([], [])
 
 
+async def test_a_wrong_setting_of_kafkas_is_no_damage_of_what_waits(reopen, tmp_path: Path):
+    spool = await reopen()
+    await spool.append("events", numbered(range(5)))
+
+    async def ill_set(topic: str, records: object) -> None:
+        raise ConfigurationError("DRIPLINE_KAFKA_CA_FILE: ca.pem holds no certificate")
+
+    with pytest.raises(Outage, match="DRIPLINE_KAFKA_CA_FILE"):
+        await spool.drain(ill_set)
+    kafka = Kafka()
+    await spool.drain(kafka)
+    assert kafka.taken == [b"0", b"1", b"2", b"3", b"4"]
+    assert survey(tmp_path / "spool") == ([], [])
+
+
 async def test_what_is_refused_again_stays(reopen, tmp_path: Path):
     spool = await reopen()
     await spool.append("events", numbered(range(3)))
