@@ -12,6 +12,7 @@ from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka
+from aiokafka.client import CoordinationType
 
 from shared.clock import real_now
 from shared.kafka_cluster import Cluster
@@ -119,13 +120,16 @@ class Watch:
         return {place.partition: end for place, end in ends.items()}
 
     async def _answers(self) -> bool:
+        """Whether Kafka knows the topic, and who keeps the group: while nobody does, nobody is let in, and a new process would not be."""
         if self._consumer is None:
             return False
         try:
             async with asyncio.timeout(self._answers_within):
-                return self._topic in await self._consumer.topics()
+                known = await self._consumer.topics()
+                await self._consumer._client.coordinator_lookup(CoordinationType.GROUP, self._consumer._group_id)
         except (kafka.KafkaError, OSError, TimeoutError):
             return False
+        return self._topic in known
 
     def _show(self, ends: Mapping[int, int]) -> None:
         settled, oldest, now = self._of.settled(), self._of.oldest(), real_now()

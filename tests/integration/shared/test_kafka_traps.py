@@ -20,6 +20,7 @@ from shared.kafka_log import KafkaLog
 from shared.kafka_reader import KafkaSubscription
 from shared.kafka_topics import make_topics
 from shared.telemetry import PARTITION_LAG_RECORDS, PARTITION_LAG_SECONDS
+from tests import servers
 from tests.integration.shared.kafka_house import ONE_BROKER, Stored, append, append_at_last, drain, hold_and_drain
 
 Answer = Callable[..., Awaitable[Any]]
@@ -238,6 +239,28 @@ async def test_a_member_that_is_never_let_into_its_group_is_found(cluster: Clust
     waiting.cancel()
     await asyncio.wait_for(log.close(), 15)
     assert "not let into the group for 1 s, and Kafka answers" in said[0]
+
+
+@pytest.fixture
+def without_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three brokers two are gone: a broker of the test's own knows where topics lie, and nobody keeps groups."""
+    servers.kafka()  # the one of the test run has its own settings
+    settings = Kafka._settings
+    wanted = ("offsets.topic.replication.factor=1", "offsets.topic.replication.factor=3")
+    monkeypatch.setattr(Kafka, "_settings", lambda broker: settings(broker).replace(*wanted))
+
+
+@pytest.mark.usefixtures("without_groups")
+async def test_while_nobody_keeps_groups_that_is_an_outage_and_no_member_hangs(own_broker: Kafka):
+    said = list[str]()
+    cluster = Cluster(own_broker.bootstrap, session_seconds=6, request_seconds=2, stuck_seconds=1)
+    await make_topics(cluster, ONE_BROKER)
+    log = KafkaLog(cluster, said.append)
+    waiting = asyncio.ensure_future(log.subscribe("scoring", "events", Stored()).next(1))
+    await asyncio.sleep(5)
+    waiting.cancel()
+    await asyncio.wait_for(log.close(), 15)
+    assert said == []
 
 
 async def test_who_has_nothing_to_read_does_not_hang(cluster: Cluster):
