@@ -173,6 +173,7 @@ def _sqlite_engine(url: str, use: str) -> AsyncEngine:
         url,
         pool_size=size,
         max_overflow=0,
+        hide_parameters=True,  # an error's text goes to logs
         pool_reset_on_return=None,  # every use is one `begin`, which has committed or rolled back already
         async_creator=partial(connect, url),
     )
@@ -205,6 +206,7 @@ def _postgres_engine(url: str, use: str) -> AsyncEngine:
         max_overflow=5,
         pool_pre_ping=True,
         pool_recycle=1800,
+        hide_parameters=True,  # an error's text goes to logs
         isolation_level="READ COMMITTED" if use == "write" else "REPEATABLE READ",  # a snapshot is one for all its statements
         connect_args={"timeout": 10, "command_timeout": 60, "server_settings": limits | {"application_name": "dripline"}},
     )
@@ -226,10 +228,21 @@ async def translated() -> AsyncIterator[None]:
     except (OperationalError, InterfaceError, PoolExhausted, sqlite3.OperationalError, ConnectionError, TimeoutError, gaierror) as error:
         raise Outage(f"the database does not answer: {error.__cause__ or error}") from error
     except Exception as error:
+        _hush(error)
         meant = _meant(error)
         if meant is None:
             raise
         raise meant from error
+
+
+def _hush(error: BaseException | None) -> None:
+    """Take from an error the rows that PostgreSQL quotes in its DETAIL: its text goes to logs, and these tell of nobody."""
+    while error is not None:
+        if error.args and isinstance(error.args[0], str):
+            error.args = (error.args[0].partition("\nDETAIL:")[0], *error.args[1:])
+        if isinstance(vars(error).get("detail"), str):  # asyncpg's own, which its text is made of
+            vars(error)["detail"] = None
+        error = error.__cause__
 
 
 def _meant(error: Exception) -> DriplineError | None:

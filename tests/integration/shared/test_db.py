@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, select, text
+from sqlalchemy.exc import IntegrityError
 
 from shared.db import Database, among, compare_and_set, insert_new, upsert
 from shared.errors import Outage
@@ -182,3 +184,16 @@ async def test_a_row_is_set_only_where_it_is_what_it_was(database: Database):
         assert await compare_and_set(connection, TABLE, [], "name", "n") == 0
         found = await connection.execute(select(TABLE).order_by(TABLE.c.name))
         assert [tuple(row) for row in found] == [("a", 5, MOMENT), ("b", 2, MOMENT)]
+
+
+@pytest.mark.parametrize("twice", [False, True])
+async def test_what_the_database_refuses_says_nothing_of_the_row(database: Database, twice: bool):
+    """Its text, and that of what caused it, goes to logs."""
+    address = "ana@example.com"
+    async with database.transaction() as connection:
+        await connection.execute(text("CREATE TABLE person (address VARCHAR PRIMARY KEY, n INTEGER NOT NULL)"))
+        await connection.execute(text("INSERT INTO person VALUES (:address, 1)"), {"address": address})
+    with pytest.raises((IntegrityError, Outage)) as refused:
+        async with database.transaction() as connection:
+            await connection.execute(text("INSERT INTO person VALUES (:address, :n)"), {"address": address, "n": 1 if twice else None})
+    assert address not in "".join(traceback.format_exception(refused.value))
