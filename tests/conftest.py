@@ -1,12 +1,23 @@
 """What every test may ask for."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import NoReturn
 
 import pytest
 
 from tests import databases
+
+
+def pytest_configure() -> None:
+    """Who is told to stop stops the servers that it has started."""
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    pytest.exit("told to stop", 128 + number)
 
 
 def without(name: str, reason: str) -> NoReturn:

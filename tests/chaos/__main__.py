@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ def main() -> int:
     words.add_argument("--seed", type=int, default=20270321)
     words.add_argument("--keep", type=Path, help="an empty folder for what the servers and services write; otherwise it is removed")
     wished = words.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what was started is stopped
     if wished.keep:
         wished.keep.mkdir(parents=True)
         return weather(wished.keep, wished.seed, wished.kills)
