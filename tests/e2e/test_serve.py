@@ -80,6 +80,7 @@ def guest(town: Town) -> Iterator[Guest]:
     guest.http.close()
 
 
+@pytest.mark.timeout(420)
 def test_an_event_goes_all_the_way_and_a_killed_replica_costs_nothing(town: Town, guest: Guest, sinks: tuple[MailSink, SalesSink]):
     mail, sales = sinks
     refused = town.command("serve", "scoring")
