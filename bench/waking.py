@@ -194,7 +194,7 @@ class _From:
 async def _journeys(folder: Path, clock: Clock | None = None) -> AsyncIterator[tuple[Ports, EmbeddedLog]]:
     """The service with its loops on the embedded log, as `run` starts it."""
     clock = clock or SystemClock()
-    database = Database(f"sqlite+aiosqlite:///{folder}/state.db")
+    database = Database(f"sqlite+aiosqlite:///{folder}/state.db", sole=True)
     async with database.transaction() as connection:
         await connection.run_sync(SQLModel.metadata.create_all)
     log = EmbeddedLog(folder / "log", clock)
