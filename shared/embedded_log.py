@@ -9,7 +9,7 @@ import asyncio
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ from zlib import crc32
 from shared.clock import Clock
 from shared.embedded_topic import EmbeddedSubscription, Topic
 from shared.errors import ConfigurationError, InvalidMessage, Outage
-from shared.log import Positions, Record
+from shared.log import Positions, Record, settle
 from shared.segment_rewriting import rewrite
 from shared.segments import Partition, sync_folder
 
@@ -241,7 +241,7 @@ class EmbeddedLog:
                 answers[waiter.get_loop()].append((waiter, None))
         for loop, settled in answers.items():
             with suppress(RuntimeError):  # a loop that has ended waits for nothing
-                loop.call_soon_threadsafe(_settle, settled)
+                loop.call_soon_threadsafe(settle, settled)
 
 
 def _split(partitions: Sequence[Partition], records: _Records) -> Sequence[tuple[Partition, _Records]]:
@@ -272,16 +272,6 @@ def _check_key(key: str) -> None:
         key.encode()
     except UnicodeEncodeError as error:
         raise InvalidMessage("bad_key", "a record's key is not valid Unicode") from error
-
-
-def _settle(answers: Iterable[tuple[_Future, Exception | None]]) -> None:
-    for done, error in answers:
-        if done.done():
-            continue
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
 
 
 def _partition_folders(root: Path, topic: str, partitions: int) -> list[Path]:

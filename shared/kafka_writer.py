@@ -19,6 +19,7 @@ from shared.errors import DriplineError, InvalidMessage, Outage
 from shared.failpoints import passing
 from shared.kafka_cluster import LARGEST_RECORD, Cluster
 from shared.kafka_door import why_shut
+from shared.log import settle
 from shared.wire import VERSION
 
 BATCH_BYTES = 1 << 20
@@ -215,7 +216,7 @@ class Writer:
 
     def _tell(self, home: asyncio.AbstractEventLoop) -> None:
         with suppress(RuntimeError):  # a loop that has ended waits for nothing
-            home.call_soon_threadsafe(_answer, self._answers.pop(home))
+            home.call_soon_threadsafe(settle, self._answers.pop(home))
 
     async def _drop_producer(self) -> None:
         """Let go of the producer; what it still holds has been answered as an outage, and is not sent by it any more."""
@@ -270,14 +271,3 @@ def _translated(error: BaseException, topic: str) -> DriplineError:
     if isinstance(error, REFUSED):
         return InvalidMessage("refused", f"Kafka refuses a record of {topic}: {error}")
     return Outage(f"Kafka did not take a batch of {topic}: {error!r}")
-
-
-def _answer(answers: Sequence[Answer]) -> None:
-    """On the loop that waits: who gave up meanwhile is not told."""
-    for done, error in answers:
-        if done.done():
-            continue
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)

@@ -3,7 +3,8 @@
 ingest ──append──► topic ──subscribe(group)──► a service, which keeps its own position in its own database
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -102,3 +103,14 @@ class Log(Protocol):
     async def close(self) -> None:
         """Ends when every append so far is durable; later ones raise Outage."""
         ...
+
+
+def settle(appends: Iterable[tuple["asyncio.Future[None]", Exception | None]]) -> None:
+    """For both adapters, on the loop that waits: how each append ended. Who gave up meanwhile is not told."""
+    for done, error in appends:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)

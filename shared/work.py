@@ -40,7 +40,7 @@ _decode = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 
 def pack_blob(pairs: Pairs) -> bytes:
-    """The records of one blob: a seventh of their bytes, which the database writes twice and then overwrites."""
+    """The records of one blob, in few bytes where they are alike: the database writes them twice and then overwrites them."""
     compressed: bytes = lz4.frame.compress(_encode(pairs))
     return compressed
 
